@@ -8,7 +8,16 @@ export default defineConfig({
     hookTimeout: 300_000,
     projects: [
       { extends: true, test: { name: 'quick', include: ['**/*.spec.ts'], exclude: ['**/node_modules/**', '**/*.long.spec.ts'] } },
-      { extends: true, test: { name: 'long', include: ['**/*.long.spec.ts'], exclude: ['**/node_modules/**'], testTimeout: 1_200_000, fileParallelism: false } },
+      {
+        extends: true,
+        test: {
+          name: 'long',
+          include: ['**/*.long.spec.ts'],
+          exclude: ['**/node_modules/**'],
+          testTimeout: 1_200_000,
+          poolOptions: { forks: { singleFork: true } },
+        },
+      },
     ],
   },
 });

@@ -46,7 +46,10 @@ export interface Insn<O extends Record<string, Access> = Record<string, Access>>
   readonly sem?: <V, X>(b: Builder<V, X>, o: { readonly [K in keyof O]: Operand<O[K]> }, c: Context) => void;
 }
 
-export const insn = <const O extends Record<string, Access>>(mnemonic: string, d: Omit<Insn<O>, 'mnemonic'>): Insn<O> => ({ mnemonic, ...d });
+export const insn = <const O extends Record<string, Access>>(mnemonic: string, d: Omit<Insn<O>, 'mnemonic'>): Insn<O> => ({
+  mnemonic,
+  ...d,
+});
 
 /** For lists that hold instructions with different operands. */
 // biome-ignore lint/suspicious/noExplicitAny: operand records are contravariant in sem; a list of instructions has no common one

@@ -93,7 +93,12 @@ export interface Builder<V, X = unknown> {
   state(offset: number, size: Size): V;
   setState(offset: number, size: Size, v: V): void;
   /** Static facts about the code being staged. */
-  readonly mode: { readonly bits: 16 | 32 | 64; readonly stackSize: 2 | 4 | 8; readonly addrSize: 2 | 4 | 8; readonly rep: 0 | 0xf2 | 0xf3 };
+  readonly mode: {
+    readonly bits: 16 | 32 | 64;
+    readonly stackSize: 2 | 4 | 8;
+    readonly addrSize: 2 | 4 | 8;
+    readonly rep: 0 | 0xf2 | 0xf3;
+  };
 
   // --- arithmetic flags, in the form that stage/flags.ts explains; semantics use the functions there
   flagRes(): V;
@@ -142,7 +147,23 @@ export interface SimdBuilder<V, X> {
   fcmp(type: 'f32' | 'f64', op: 'lt' | 'le' | 'eq', a: V, b: V): V;
   /** Conversions between patterns; truncation saturates as wasm's trunc_sat does: callers handle the integer-indefinite case. */
   convert(
-    op: 'f64.from.s64' | 'f64.from.s32' | 'f32.from.s64' | 'f32.from.s32' | 'f64.from.f32' | 'f32.from.f64' | 's64.trunc.f64' | 's64.trunc.f32' | 'f64.nearest' | 'f32.nearest' | 'f64.floor' | 'f64.ceil' | 'f64.trunc' | 'f32.floor' | 'f32.ceil' | 'f32.trunc',
+    op:
+      | 'f64.from.s64'
+      | 'f64.from.s32'
+      | 'f32.from.s64'
+      | 'f32.from.s32'
+      | 'f64.from.f32'
+      | 'f32.from.f64'
+      | 's64.trunc.f64'
+      | 's64.trunc.f32'
+      | 'f64.nearest'
+      | 'f32.nearest'
+      | 'f64.floor'
+      | 'f64.ceil'
+      | 'f64.trunc'
+      | 'f32.floor'
+      | 'f32.ceil'
+      | 'f32.trunc',
     a: V,
   ): V;
 }

@@ -1,0 +1,27 @@
+// The scheme of flags.ts on plain numbers, for TypeScript slow paths: two words to EFLAGS and back.
+
+const parityEven = (byte: number): number => {
+  let p = byte ^ (byte >> 4);
+  p ^= p >> 2;
+  p ^= p >> 1;
+  return ~p & 1;
+};
+
+/** The six arithmetic flags in EFLAGS layout, from res (lo, hi) and aux. */
+export function flagsToEflags(resLo: number, resHi: number, aux: number): number {
+  const cf = aux >>> 31;
+  const of = cf ^ ((aux >>> 30) & 1);
+  const af = (aux >> 3) & 1;
+  const zf = (resLo | resHi) === 0 ? 1 : 0;
+  const sf = ((resHi >>> 31) ^ aux) & 1;
+  const pf = parityEven((resLo ^ (aux >> 8)) & 0xff);
+  return cf | (pf << 2) | (af << 4) | (zf << 6) | (sf << 7) | (of << 11);
+}
+
+/** [low word of res (the high one is 0), aux] for arithmetic flags given in EFLAGS layout. */
+export function flagsFromEflags(f: number): [resLo: number, aux: number] {
+  const bit = (n: number) => (f >>> n) & 1;
+  const zf = bit(6);
+  const aux = (bit(0) << 31) | ((bit(0) ^ bit(11)) << 30) | (bit(4) << 3) | ((bit(2) ^ zf) << 8) | bit(7);
+  return [zf ^ 1, aux];
+}
