@@ -26,10 +26,12 @@ export interface Insn<O extends Record<string, Access> = Record<string, Access>>
   readonly sdm: string;
   /**
    * Encodings, separated by '|', in the manuals' notation: optional mandatory prefix (NP 66 F2 F3), opcode bytes, /r or /0../7,
-   * '+r' (register in the opcode) or '+cc', then operands in the letters of the SDM's Appendix A (Eb Ev Gv Iz sIb Jz Ob M Ed Eq Ey Rd
-   * Sw Vx Wx Pq Qq ...) or fixed registers (AL rAX DX CL 1 ES ...). A trailing {flags} set may hold: d64 (operand size 64 by default in 64-bit mode), f64
-   * (forced to 64), i64 (invalid in 64-bit mode), o64 (only in 64-bit mode), mem or reg (ModRM.mod must be a memory / register form),
-   * w0 w1 (REX.W fixed), o16 o32 oq (effective operand size fixed).
+   * '+r' (register in the opcode) or '+cc', then operands separated by commas, in the letters of the SDM's Appendix A (Eb Ev Gv Iz sIb
+   * Jz Ob M Ed Eq Ey Rd Sw Vx Wx Pq Qq ...; Zb Zv is the register of a +r form; Rv/Mw where register and memory sizes differ; (rAX) (rBX)b
+   * (rDI)q is memory at DS:that register) or fixed registers (AL rAX DX CL 1 ES ...). A trailing {flags} set, separated by blanks, may
+   * hold: d64 (operand size 64 by default in 64-bit mode), f64 (forced to 64), i64 (invalid in 64-bit mode), o64 (only in 64-bit mode),
+   * mem or reg (ModRM.mod must be a memory / register form), w0 w1 (only with this REX.W), o16 o32 oq (only with this effective operand
+   * size: CBW is `98 {o16}`, CWDE `98 {o32}`), b0 (only without REX.B: NOP). isa/forms.ts has the grammar in full.
    */
   readonly forms: string;
   /** In the order of the operands in each form. */
