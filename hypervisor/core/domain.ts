@@ -1,0 +1,94 @@
+// A domain: identity, limits, memory accounting, life cycle. What it owns in detail (event channels, grants) hangs off it.
+
+import type { EventChannels } from './event-channels.ts';
+import type { GrantTable } from './grant-table.ts';
+import { type Abi, type Domid, INVALID_MFN, type Mfn } from './ids.ts';
+import { P2m } from './p2m.ts';
+import type { Vcpu } from './vcpu.ts';
+
+/** SHUTDOWN_crash (public/sched.h). */
+const SHUTDOWN_CRASH = 3;
+
+export interface DomainOptions {
+  id: Domid;
+  /** 16 bytes. */
+  handle?: Uint8Array;
+  isPrivileged?: boolean;
+  /** Translated: gfns go through a p2m of the hypervisor's. PV domains are not. */
+  isTranslated?: boolean;
+  maxVcpus: number;
+}
+
+export class Domain {
+  readonly id: Domid;
+  handle: Uint8Array;
+  /** XEN_DOMCTL_set_address_size(32): a compat guest. */
+  is32bit = false;
+  readonly isPrivileged: boolean;
+  readonly isTranslated: boolean;
+  readonly maxVcpus: number;
+  readonly vcpus: Vcpu[] = [];
+
+  totPages = 0;
+  maxPages = 0xffff_ffff;
+  /** Frames that the domain owns, in the order of their allocation (a Set keeps it): xen's page_list. */
+  readonly pageList = new Set<Mfn>();
+  sharedInfoMfn: Mfn = INVALID_MFN;
+  /** Only meaningful when isTranslated. */
+  readonly p2m = new P2m();
+  /** VMASST_TYPE_* bits that the guest enabled. */
+  vmAssist = 0;
+
+  evtchn!: EventChannels;
+  grants!: GrantTable;
+
+  /** Set when destruction has begun: no new references are taken. */
+  isDying = false;
+  isDead = false;
+  isShuttingDown = false;
+  /** SHUTDOWN_* once all vCPUs are stopped or crashed, else null. */
+  shutdownCode: number | null = null;
+  /** Why the domain crashed; the first reason wins. */
+  crashReason: string | null = null;
+  /** XEN_DOMCTL_pausedomain nests. */
+  pauseCount = 0;
+  /** XEN_DOMCTL_settimeoffset, seconds. */
+  timeOffsetSeconds = 0;
+  /** The hypervisor side of a shutdown: set by Hypervisor, which pauses the vCPUs and raises VIRQ_DOM_EXC. */
+  onShutdown: (domain: Domain, code: number) => void = () => {};
+  /** Hypercalls (by number) and traps (by name) that the domain made, for display. */
+  readonly statistics = new Map<string, number>();
+
+  constructor(options: DomainOptions) {
+    this.id = options.id;
+    this.handle = options.handle ?? new Uint8Array(16);
+    this.isPrivileged = options.isPrivileged ?? false;
+    this.isTranslated = options.isTranslated ?? false;
+    this.maxVcpus = options.maxVcpus;
+  }
+
+  get abi(): Abi {
+    return this.is32bit ? 'x86_32' : 'x86_64';
+  }
+  get isPaused(): boolean {
+    return this.pauseCount > 0;
+  }
+
+  /** The guest's fault, beyond repair: as Xen's domain_crash(). */
+  crash(reason: string): void {
+    if (this.crashReason === null && this.shutdownCode === null) this.crashReason = reason;
+    this.shutdown(SHUTDOWN_CRASH);
+  }
+
+  /** Xen's domain_shutdown(): the first code stays. */
+  shutdown(code: number): void {
+    if (this.isShuttingDown) return;
+    this.isShuttingDown = true;
+    this.shutdownCode = code;
+    this.onShutdown(this, code);
+  }
+
+  count(name: string): void {
+    this.statistics.set(name, (this.statistics.get(name) ?? 0) + 1);
+  }
+}

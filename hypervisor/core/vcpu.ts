@@ -1,0 +1,77 @@
+// A virtual CPU: its registers, its PV state, where its vcpu_info lies, and its scheduling state.
+
+import type { Context } from '../machine/context.ts';
+import type { Cpu } from '../machine/cpu-api.ts';
+import type { Domain } from './domain.ts';
+import type { GuestMemory } from './guest-memory.ts';
+import { type EvtchnPort, INVALID_MFN, type Lin, type Maddr, type Mfn, type VcpuId } from './ids.ts';
+import { createPvVcpu, type PvVcpu } from './pv-vcpu.ts';
+
+/** RUNSTATE_* (public/vcpu.h). */
+export const RUNSTATE = { running: 0, runnable: 1, blocked: 2, offline: 3 } as const;
+export type Runstate = (typeof RUNSTATE)[keyof typeof RUNSTATE];
+
+/** VIRQs that a vCPU may bind (public/xen.h, NR_VIRQS). */
+const NR_VIRQS = 24;
+
+export class Vcpu {
+  readonly id: VcpuId;
+  readonly domain: Domain;
+  /** Register file while the vCPU is not on a CPU. */
+  readonly context: Context;
+  /** The CPU that the vCPU runs on now, or null. */
+  cpu: Cpu | null = null;
+  readonly pv: PvVcpu = createPvVcpu();
+  /** Copies in and out by this vCPU's handles. */
+  guest!: GuestMemory;
+
+  /** vCPU has been given a context (VCPUOP_initialise, setvcpucontext). */
+  isInitialised = false;
+  /** Machine address of its struct vcpu_info: in shared_info, or where VCPUOP_register_vcpu_info put it. */
+  vcpuInfo = 0 as Maddr;
+  /** Frame of a registered vcpu_info, INVALID_MFN when it lies in shared_info. */
+  vcpuInfoMfn: Mfn = INVALID_MFN;
+
+  // --- scheduling (core/scheduler.ts)
+  runstate: Runstate = RUNSTATE.offline;
+  /** System time (ns) of the last runstate change, and time spent in each state. */
+  runstateEntry = 0;
+  readonly runstateTime: [number, number, number, number] = [0, 0, 0, 0];
+  /** VPF_down: not brought up yet, or taken down. */
+  isDown = true;
+  isBlocked = false;
+  /** Pauses nest: hypervisor's own and toolstack's. */
+  pauseCount = 0;
+  /** SCHEDOP_poll: 0 not polling, a port, or -1 for more than one port. */
+  pollPort: EvtchnPort | 0 | -1 = 0;
+  isPolling = false;
+  /** A change (event, pause, wake-up) asks the run loop to look at this vCPU before it runs on. */
+  needsAttention = false;
+
+  // --- guest areas registered by linear address
+  runstateGuest: Lin | 0 = 0;
+  timeInfoGuest: Lin | 0 = 0;
+
+  // --- timers
+  /** ns; 0 = stopped. VCPUOP_set_periodic_timer. */
+  periodicPeriod = 0;
+  /** System time (ns) of the next deadline of set_timer_op or VCPUOP_set_singleshot_timer; 0 = none. */
+  singleshotDeadline = 0;
+
+  readonly virqToEvtchn: EvtchnPort[] = new Array<EvtchnPort>(NR_VIRQS).fill(0 as EvtchnPort);
+
+  constructor(id: VcpuId, domain: Domain, context: Context) {
+    this.id = id;
+    this.domain = domain;
+    this.context = context;
+  }
+
+  /** The live registers: on the CPU while it runs there, else in the vCPU's own block. */
+  get regs(): Context {
+    return this.cpu ?? this.context;
+  }
+
+  get name(): string {
+    return `d${this.domain.id}v${this.id}`;
+  }
+}
