@@ -88,6 +88,8 @@ export interface Builder<V, X = unknown> {
   reg(n: number, size: Size): V;
   setReg(n: number, size: Size, v: V): void;
   load(seg: number, offset: V, size: Size): V;
+  /** As load, but checks for writing first, as reading an 'rw' operand does: BTS and its like on a computed address. */
+  loadRw(seg: number, offset: V, size: Size): V;
   store(seg: number, offset: V, size: Size, v: V): void;
   /** A field of the CPU's state block by offset (machine/state.ts). */
   state(offset: number, size: Size): V;
@@ -112,6 +114,8 @@ export interface Builder<V, X = unknown> {
   gotoIf(c: V, o: Operand): void;
   /** Jump to a computed offset in CS. Not canonical or past the limit: #GP(0). */
   jump(rip: V): void;
+  /** Raises #GP(0) if jump(rip) would, before anything is written: CALL and RET change RSP only if the jump succeeds. */
+  checkJump(rip: V): void;
   /** Run this same instruction again (a REP that was cut to stay interruptible). */
   again(): void;
   /** Raise an exception; nothing may have been written. */
