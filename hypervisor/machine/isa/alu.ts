@@ -2,7 +2,8 @@
 
 import type { Builder, Operand, Size } from '../stage/builder.ts';
 import { flagCF, flagOF, flagsAdd, flagsIncDec, flagsLogic, flagsSub } from '../stage/flags.ts';
-import { type Context, insn, OSZAPC } from './insn.ts';
+import { RAX, RDX } from '../state.ts';
+import { insn, OSZAPC } from './insn.ts';
 import { setCF, setOF, sz } from './operand.ts';
 
 /** The eight operations of the first 64 opcodes share their forms: base+0..5, and groups 1 under 80, 81, 82 (not in 64-bit mode) and 83. */
@@ -229,23 +230,22 @@ function addWithCarry<V, X>(b: Builder<V, X>, x: V, y: V, cf: V, s: Size): { sum
   return { sum, carry: b.and(b.shr(carries, b.k(s * 8 - 1)), b.k(1)) };
 }
 
-/** Sign extension within the accumulator: CBW, CWDE and CDQE by operand size. */
-export const CBW = insn('CBW', {
-  sdm: 'Vol 2A, CBW/CWDE/CDQE',
-  forms: '98',
-  operands: {},
-  sem(b, _o, c: Context) {
-    const half = (c.size / 2) as Size;
-    b.setReg(0, c.size, b.zext(b.sext(b.reg(0, half), half), c.size));
-  },
-});
+/** The lower half of the accumulator, sign-extended into the whole of it. */
+function signExtend<V, X>(b: Builder<V, X>, s: 2 | 4 | 8): void {
+  const half = (s / 2) as Size;
+  b.setReg(RAX, s, b.zext(b.sext(b.reg(RAX, half), half), s));
+}
 
-/** The accumulator's sign into rDX: CWD, CDQ and CQO by operand size. */
-export const CWD = insn('CWD', {
-  sdm: 'Vol 2A, CWD/CDQ/CQO',
-  forms: '99',
-  operands: {},
-  sem(b, _o, c: Context) {
-    b.setReg(2, c.size, b.zext(b.sar(b.sext(b.reg(0, c.size), c.size), b.k(63)), c.size));
-  },
-});
+/** The accumulator's sign into all bits of rDX. */
+function spreadSign<V, X>(b: Builder<V, X>, s: 2 | 4 | 8): void {
+  b.setReg(RDX, s, b.zext(b.sar(b.sext(b.reg(RAX, s), s), b.k(63)), s));
+}
+
+const EXTEND = 'Vol 2A, CBW/CWDE/CDQE';
+const SPREAD = 'Vol 2A, CWD/CDQ/CQO';
+export const CBW = insn('CBW', { sdm: EXTEND, forms: '98 {o16}', operands: {}, sem: (b) => signExtend(b, 2) });
+export const CWDE = insn('CWDE', { sdm: EXTEND, forms: '98 {o32}', operands: {}, sem: (b) => signExtend(b, 4) });
+export const CDQE = insn('CDQE', { sdm: EXTEND, forms: '98 {oq}', operands: {}, sem: (b) => signExtend(b, 8) });
+export const CWD = insn('CWD', { sdm: SPREAD, forms: '99 {o16}', operands: {}, sem: (b) => spreadSign(b, 2) });
+export const CDQ = insn('CDQ', { sdm: SPREAD, forms: '99 {o32}', operands: {}, sem: (b) => spreadSign(b, 4) });
+export const CQO = insn('CQO', { sdm: SPREAD, forms: '99 {oq}', operands: {}, sem: (b) => spreadSign(b, 8) });

@@ -198,10 +198,10 @@ export const SETcc = insn('SETcc', {
   },
 });
 
-/** AL from a table of 256 bytes at rBX. The operand serves to name the segment: DS or its override. */
+/** AL from a table of 256 bytes. Of its operand, which has rBX for an address, only the segment is used. */
 export const XLAT = insn('XLAT', {
   sdm: 'Vol 2D, XLAT/XLATB',
-  forms: 'D7 Xb',
+  forms: 'D7 (rBX)b',
   operands: { table: 'r' },
   sem(b, { table }) {
     const a = b.mode.addrSize;
