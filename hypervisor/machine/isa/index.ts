@@ -1,0 +1,29 @@
+// The list of all instruction families. A family is a file whose exports are instruction records, or lists of them.
+
+import * as alu from './alu.ts';
+import * as bits from './bits.ts';
+import type { AnyInsn } from './insn.ts';
+import * as mov from './mov.ts';
+import * as muldiv from './muldiv.ts';
+import * as shift from './shift.ts';
+import * as svm from './svm.ts';
+import * as system from './system.ts';
+import * as vmx from './vmx.ts';
+import * as x87 from './x87.ts';
+
+const isInsn = (v: unknown): v is AnyInsn => typeof v === 'object' && v !== null && 'mnemonic' in v && 'forms' in v;
+const membersOf = (exported: object): AnyInsn[] => [...new Set(Object.values(exported).flat(1).filter(isInsn))];
+
+export const FAMILIES = {
+  alu: membersOf(alu),
+  mov: membersOf(mov),
+  muldiv: membersOf(muldiv),
+  shift: membersOf(shift),
+  bits: membersOf(bits),
+  system: membersOf(system),
+  x87: membersOf(x87),
+  vmx: membersOf(vmx),
+  svm: membersOf(svm),
+} as const satisfies Readonly<Record<string, readonly AnyInsn[]>>;
+
+export const INSTRUCTIONS: readonly AnyInsn[] = Object.values(FAMILIES).flat(1);
