@@ -1,7 +1,41 @@
 // The contract between hypervisor, dom0 and guests: layouts, numbers and names as Xen's public headers have them.
+// xen-x86_32.h and xen-x86_64.h use the same names for different things, so they come as namespaces.
+
+export * from './io/blkif.ts';
+export * from './io/console.ts';
+export * from './io/netif.ts';
+export * from './io/protocols.ts';
+export * from './io/ring.ts';
+export * from './io/xenbus.ts';
+export * from './io/xs_wire.ts';
 export * from './layout/index.ts';
+export * from './xen/arch-x86/cpuid.ts';
 export * from './xen/arch-x86/xen.ts';
 export * as xen_x86_32 from './xen/arch-x86/xen-x86_32.ts';
 export * as xen_x86_64 from './xen/arch-x86/xen-x86_64.ts';
+export * from './xen/argo.ts';
+export * from './xen/callback.ts';
+export * from './xen/domctl.ts';
+export * from './xen/elfnote.ts';
 export * from './xen/errno.ts';
+export * from './xen/event_channel.ts';
+export * from './xen/features.ts';
+export * from './xen/grant_table.ts';
+export * from './xen/hvm/e820.ts';
+export * from './xen/hvm/hvm_op.ts';
+export * from './xen/hvm/params.ts';
+export * from './xen/hvm/start_info.ts';
+export * from './xen/hypfs.ts';
+export * from './xen/kexec.ts';
+export * from './xen/memory.ts';
+export * from './xen/nmi.ts';
+export * from './xen/physdev.ts';
+export * from './xen/platform.ts';
+export * from './xen/sched.ts';
+export * from './xen/sysctl.ts';
+export * from './xen/tmem.ts';
+export * from './xen/trace.ts';
+export * from './xen/vcpu.ts';
+export * from './xen/version.ts';
 export * from './xen/xen.ts';
+export * from './xen/xsm/flask_op.ts';

@@ -1,5 +1,5 @@
 // Arrays: of any codec as a JavaScript array, of bytes as a Uint8Array (a private copy), and of chars as a NUL-ended string.
-import { type AnyCodec, type Codec, hex } from './codec.ts';
+import { type AnyCodec, type Codec, hex, type PerAbi } from './codec.ts';
 import { u8 } from './scalars.ts';
 
 export function array<T, W>(count: number, element: Codec<T, W>): Codec<T[], readonly W[]> {
@@ -62,5 +62,20 @@ export function chars(count: number): Codec<string> {
       for (let i = 0; i < count; i++) view.setUint8(at + i, i < value.length ? value.charCodeAt(i) & 0xff : 0);
     },
     show: (value) => JSON.stringify(value),
+  };
+}
+
+/** A byte area whose length follows the ABI, such as the event bitmaps of shared_info. */
+export function bytesPerAbi(counts: PerAbi<number>): Codec<Uint8Array> {
+  const of: PerAbi<Codec<Uint8Array>> = { x86_64: bytes(counts.x86_64), x86_32: bytes(counts.x86_32) };
+  return {
+    ctype: `uint8_t[${counts.x86_64} or ${counts.x86_32}]`,
+    shape: { kind: 'scalar' },
+    size: (abi) => counts[abi],
+    // Such areas are arrays or paddings of unsigned long.
+    align: (abi) => (abi === 'x86_64' ? 8 : 4),
+    read: (view, at, abi) => of[abi].read(view, at, abi),
+    write: (view, at, abi, value) => of[abi].write(view, at, abi, value),
+    show: of.x86_64.show,
   };
 }

@@ -11,6 +11,8 @@ export interface Codec<T, W = T> {
   /** The C type as the header writes it ('' where the header leaves a struct without a name). */
   readonly ctype: string;
   readonly shape: Shape;
+  /** Set when the header has such a member under one ABI only: it takes no room in the other one. */
+  readonly onlyIn?: Abi;
   size(abi: Abi): number;
   align(abi: Abi): number;
   read(view: DataView, at: number, abi: Abi): T;

@@ -11,6 +11,7 @@ function isZero(view: DataView, at: number, size: number): boolean {
 
 function walk(codec: AnyCodec, view: DataView, at: number, abi: Abi, path: string, out: [number, string, string][]): void {
   const { shape } = codec;
+  if (codec.onlyIn !== undefined && codec.onlyIn !== abi) return;
   if (shape.kind === 'struct' || shape.kind === 'union') {
     for (const member of shape.members) {
       walk(member.codec, view, at + member.offset(abi), abi, path === '' ? member.name : `${path}.${member.name}`, out);

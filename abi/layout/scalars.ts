@@ -160,8 +160,8 @@ export const grant_handle_t = branded<GrantHandle, number>(u32, 'grant_handle_t'
 export const evtchn_port_t = branded<EvtchnPort, number>(u32, 'evtchn_port_t');
 /** 8 bytes signed, or 4 unsigned: a linear address in an unsigned long. */
 export const vaddr_t = branded<GuestVaddr, number>(perAbi('unsigned long', { x86_64: s64_number, x86_32: u32 }), 'unsigned long');
-/** A linear address in a uint64_t. */
-export const vaddr64_t = branded<GuestVaddr, number>(s64_number, 'uint64_t');
+/** A linear or a machine address in a uint64_t: signed, so that canonical addresses of both halves are exact. */
+export const address64 = { ...s64_number, ctype: 'uint64_t' };
 
 /** A C pointer that Xen's headers wrap as XEN_GUEST_HANDLE(type). */
 export function handle<T = unknown>(of = 'void'): Codec<GuestHandle<T>> {

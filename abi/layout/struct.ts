@@ -115,3 +115,19 @@ export function inline<const F extends Fields>(fields: F): Struct<F> {
 export function union<const F extends Fields>(name: string, fields: F, options: StructOptions = {}): Struct<F, PartialWrite<F>> {
   return build<F, PartialWrite<F>>('union', name, fields, name === '' ? { ctype: '', ...options } : options);
 }
+
+/** A member that exists under one ABI only: no room, no value and no effect in the other. */
+export function only<T, W>(abi: Abi, codec: Codec<T, W>): Codec<T | undefined, W | undefined> {
+  return {
+    ctype: codec.ctype,
+    shape: codec.shape,
+    onlyIn: abi,
+    size: (other) => (other === abi ? codec.size(abi) : 0),
+    align: (other) => (other === abi ? codec.align(abi) : 1),
+    read: (view, at, other) => (other === abi ? codec.read(view, at, abi) : undefined),
+    write: (view, at, other, value) => {
+      if (other === abi && value !== undefined) codec.write(view, at, abi, value);
+    },
+    show: (value) => (value === undefined ? '-' : codec.show(value)),
+  };
+}

@@ -1,4 +1,25 @@
-// xen.h: hypercall numbers, virtual interrupts, MMU operations, domain ids, and what a PV guest finds at start of day.
+// xen.h: hypercall numbers, virtual interrupts, MMU operations, domain ids, the shared page, and what a PV guest finds at
+// start of day.
+import { array, bytes, bytesPerAbi, chars } from '../layout/array.ts';
+import {
+  evtchn_port_t,
+  handle,
+  handle64,
+  mfn_t,
+  pfn_t,
+  s8,
+  u8,
+  u16,
+  u32,
+  u64,
+  u64_number,
+  ulong_number,
+  vaddr_t,
+  xen_ulong_number,
+  xen_ulong_t,
+} from '../layout/scalars.ts';
+import { inline, struct, union } from '../layout/struct.ts';
+import { arch_shared_info, arch_vcpu_info, XEN_LEGACY_MAX_VCPUS } from './arch-x86/xen.ts';
 
 export const __HYPERVISOR_set_trap_table = 0;
 export const __HYPERVISOR_mmu_update = 1;
@@ -103,6 +124,19 @@ export const MMUEXT_FLUSH_CACHE_GLOBAL = 18;
 export const MMUEXT_MARK_SUPER = 19;
 export const MMUEXT_UNMARK_SUPER = 20;
 
+export const mmuext_op = struct('mmuext_op', {
+  cmd: u32,
+  arg1: union('', {
+    mfn: mfn_t,
+    linear_addr: vaddr_t,
+  }),
+  arg2: union('', {
+    nr_ents: u32,
+    vcpumask: handle('void'),
+    src_mfn: mfn_t,
+  }),
+});
+
 export const UVMF_NONE = 0;
 export const UVMF_TLB_FLUSH = 1;
 export const UVMF_INVLPG = 2;
@@ -116,34 +150,101 @@ export const CONSOLEIO_read = 1;
 
 export const VMASST_CMD_enable = 0;
 export const VMASST_CMD_disable = 1;
-
 export const VMASST_TYPE_4gb_segments = 0;
 export const VMASST_TYPE_4gb_segments_notify = 1;
 export const VMASST_TYPE_writable_pagetables = 2;
 export const VMASST_TYPE_pae_extended_cr3 = 3;
 export const VMASST_TYPE_architectural_iopl = 4;
 export const VMASST_TYPE_runstate_update_flag = 5;
-
 export const VMASST_TYPE_m2p_strict = 32;
 
+// Domain ids from here up name no ordinary domain.
 export const DOMID_FIRST_RESERVED = 0x7ff0;
 
 export const DOMID_SELF = 0x7ff0;
-
 export const DOMID_IO = 0x7ff1;
-
 export const DOMID_XEN = 0x7ff2;
-
 export const DOMID_COW = 0x7ff3;
-
 export const DOMID_INVALID = 0x7ff4;
-
 export const DOMID_IDLE = 0x7fff;
-
 export const DOMID_MASK = 0x7fff;
+
+/** ptr[1:0] is the MMU_* command, the rest a machine address. */
+export const mmu_update = struct('mmu_update', {
+  ptr: u64,
+  val: u64,
+});
+
+/** args keep all their bits: one of them may be a page-table entry with NX. */
+export const multicall_entry = struct('multicall_entry', {
+  op: xen_ulong_number,
+  result: xen_ulong_t,
+  args: array(6, xen_ulong_t),
+});
+
+/** The pvclock: an odd version means that Xen is writing. */
+export const vcpu_time_info = struct('vcpu_time_info', {
+  version: u32,
+  pad0: u32,
+  tsc_timestamp: u64_number,
+  system_time: u64_number,
+  tsc_to_system_mul: u32,
+  tsc_shift: s8,
+  flags: u8,
+  pad1: bytes(2),
+});
 
 export const XEN_PVCLOCK_TSC_STABLE_BIT = 1 << 0;
 export const XEN_PVCLOCK_GUEST_STOPPED = 1 << 1;
+
+export const vcpu_info = struct('vcpu_info', {
+  evtchn_upcall_pending: u8,
+  evtchn_upcall_mask: u8,
+  evtchn_pending_sel: xen_ulong_t,
+  arch: arch_vcpu_info,
+  time: vcpu_time_info,
+});
+
+/** One bit per event channel: BITS_PER_LONG squared of them, so the count follows the ABI (4096 or 1024). */
+const EVTCHN_BITMAP = { x86_64: 512, x86_32: 128 };
+
+export const shared_info = struct('shared_info', {
+  vcpu_info: array(XEN_LEGACY_MAX_VCPUS, vcpu_info),
+  evtchn_pending: bytesPerAbi(EVTCHN_BITMAP),
+  evtchn_mask: bytesPerAbi(EVTCHN_BITMAP),
+  wc_version: u32,
+  wc_sec: u32,
+  wc_nsec: u32,
+  arch: arch_shared_info,
+});
+
+/** What a PV guest finds at RSI (ESI) when it starts. mod_start is a PFN, not an address, under SIF_MOD_START_PFN. */
+export const start_info = struct('start_info', {
+  magic: chars(32),
+  nr_pages: ulong_number,
+  shared_info: ulong_number,
+  flags: u32,
+  store_mfn: mfn_t,
+  store_evtchn: evtchn_port_t,
+  console: union('', {
+    domU: inline({
+      mfn: mfn_t,
+      evtchn: evtchn_port_t,
+    }),
+    dom0: inline({
+      info_off: u32,
+      info_size: u32,
+    }),
+  }),
+  pt_base: vaddr_t,
+  nr_pt_frames: ulong_number,
+  mfn_list: vaddr_t,
+  mod_start: vaddr_t,
+  mod_len: ulong_number,
+  cmd_line: chars(1024),
+  first_p2m_pfn: pfn_t,
+  nr_p2m_frames: ulong_number,
+});
 
 export const MAX_GUEST_CMDLINE = 1024;
 
@@ -154,6 +255,59 @@ export const SIF_MOD_START_PFN = 1 << 3;
 export const SIF_VIRT_P2M_4TOOLS = 1 << 4;
 export const SIF_PM_MASK = 0xff00;
 
+export const xen_multiboot_mod_list = struct('xen_multiboot_mod_list', {
+  mod_start: u32,
+  mod_end: u32,
+  cmdline: u32,
+  pad: u32,
+});
+
+export const dom0_vga_console_info = struct('dom0_vga_console_info', {
+  video_type: u8,
+  u: union('', {
+    text_mode_3: inline({
+      font_height: u16,
+      cursor_x: u16,
+      cursor_y: u16,
+      rows: u16,
+      columns: u16,
+    }),
+    vesa_lfb: inline({
+      width: u16,
+      height: u16,
+      bytes_per_line: u16,
+      bits_per_pixel: u16,
+      lfb_base: u32,
+      lfb_size: u32,
+      red_pos: u8,
+      red_size: u8,
+      green_pos: u8,
+      green_size: u8,
+      blue_pos: u8,
+      blue_size: u8,
+      rsvd_pos: u8,
+      rsvd_size: u8,
+      gbl_caps: u32,
+      mode_attrs: u16,
+      pad: u16,
+      ext_lfb_base: u32,
+    }),
+  }),
+});
+
 export const XEN_VGATYPE_TEXT_MODE_3 = 3;
 export const XEN_VGATYPE_VESA_LFB = 0x23;
 export const XEN_VGATYPE_EFI_LFB = 0x70;
+
+export const xen_uuid_t = struct(
+  'xen_uuid_t',
+  {
+    a: bytes(16),
+  },
+  { ctype: 'xen_uuid_t' },
+);
+
+export const xenctl_bitmap = struct('xenctl_bitmap', {
+  bitmap: handle64('uint8'),
+  nr_bits: u32,
+});

@@ -1,0 +1,1 @@
+// protocols.h: names of ring layouts, for a frontend's `protocol` node.
