@@ -54,7 +54,7 @@ interface Draft {
   phys32Entry: number | null;
 }
 
-const text = (desc: Uint8Array): string => new TextDecoder('latin1').decode(desc).replace(/\0[^]*$/, '');
+const text = (desc: Uint8Array): string => new TextDecoder('latin1').decode(desc).split('\0', 1)[0]!;
 
 /** 4 or 8 bytes (elfnote.h); a 64-bit value is an address, hence signed. */
 const numeric = (desc: Uint8Array): number => {
