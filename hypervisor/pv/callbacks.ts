@@ -1,0 +1,123 @@
+// Entering the guest kernel by its registered callbacks: events and NMIs on the way back to the guest, the failsafe callback when the
+// way back faults, SYSCALL and SYSENTER of user programs. Sources: xen/arch/x86/x86_64/entry.S and compat/entry.S.
+
+import type { Hypervisor } from '../core/hypervisor.ts';
+import type { Vcpu } from '../core/vcpu.ts';
+import type { Lin } from '../machine/addresses.ts';
+import { CS, EFLAGS, RCX, RSP, SS, STATE } from '../machine/state.ts';
+import { bounce } from './bounce.ts';
+import { crashDomain } from './crash.ts';
+import { injectException, isNullHandler } from './inject.ts';
+import { attributesOf, baseOf, limitOf, loadCodeAndStack, readDescriptor } from './segment-load.ts';
+import { FLAT_COMPAT_USER_SS, FLAT_KERNEL_CS, FLAT_KERNEL_SS, FLAT_USER_CS32, FLAT_USER_SS } from './selectors.ts';
+import { TBF } from './trap-bounce.ts';
+import { upcallMask, upcallPending } from './vcpu-info.ts';
+
+const UD = 6;
+const NMI = 2;
+const GP = 13;
+const R11 = 11;
+/** 1 << VCPU_TRAP_NMI (xen/include/xen/sched.h). */
+const ASYNC_NMI = 1 << 1;
+
+/** Events and NMIs that are due, at each return to the guest (test_all_events). */
+export function deliverPending(hv: Hypervisor, vcpu: Vcpu): void {
+  const { pv } = vcpu;
+  if (pv.nmiPending && !(pv.asyncExceptionMask & ASYNC_NMI)) {
+    pv.nmiPending = false;
+    if (!isNullHandler(vcpu, NMI)) {
+      pv.nmiOldMask = pv.asyncExceptionMask;
+      pv.asyncExceptionMask |= ASYNC_NMI;
+      injectException(hv, vcpu, NMI);
+    }
+  }
+  if (upcallPending(vcpu) && upcallMask(vcpu) === 0) {
+    vcpu.domain.count('event upcall');
+    bounce(hv, vcpu, TBF.interrupt, pv.eventCallbackCs, pv.eventCallbackEip, 0);
+  }
+}
+
+/** async_exception_cleanup(): the guest's IRET ends the innermost asynchronous exception. */
+export function asyncExceptionCleanup(vcpu: Vcpu): void {
+  if (vcpu.pv.asyncExceptionMask & ASYNC_NMI) vcpu.pv.asyncExceptionMask = vcpu.pv.nmiOldMask;
+}
+
+/** The return to the guest faulted: its selectors are no good. */
+export function failsafeCallback(hv: Hypervisor, vcpu: Vcpu): void {
+  const { pv } = vcpu;
+  vcpu.domain.count('failsafe callback');
+  let flags: number = TBF.failsafe;
+  if (pv.failsafeDisablesEvents) flags |= TBF.interrupt;
+  bounce(hv, vcpu, flags, pv.failsafeCallbackCs, pv.failsafeCallbackEip, 0);
+}
+
+/** What SYSCALL leaves behind: RCX and R11, and the flat segments in the frame. RIP is after the instruction. */
+export function enterSyscall(hv: Hypervisor, vcpu: Vcpu, compatibilityMode: boolean): void {
+  const { regs } = vcpu;
+  regs.setRegHalves(RCX, regs.lo(STATE.rip), regs.hi(STATE.rip));
+  regs.setRegHalves(R11, regs.rflags & ~EFLAGS.RF, 0);
+  setVisible(hv, vcpu, compatibilityMode ? FLAT_USER_CS32 : FLAT_KERNEL_CS, FLAT_KERNEL_SS);
+}
+
+/** SYSCALL in a user program of a 64-bit guest (switch_to_kernel). */
+export function bounceSyscall(hv: Hypervisor, vcpu: Vcpu, compatibilityMode: boolean): void {
+  const { pv, regs } = vcpu;
+  const eip = compatibilityMode ? pv.syscall32CallbackEip : pv.syscallCallbackEip;
+  if (eip === 0) {
+    regs.rip = (regs.rip - 2) as Lin;
+    injectException(hv, vcpu, UD);
+  } else {
+    bounce(hv, vcpu, pv.syscallDisablesEvents ? TBF.interrupt : 0, 0, eip, 0);
+  }
+  regs.rflags = regs.rflags & ~EFLAGS.DF;
+}
+
+/** SYSCALL in a 32-bit guest (cstar_enter; AMD only, Intel raises #UD outside 64-bit mode). */
+export function bounceCompatSyscall(hv: Hypervisor, vcpu: Vcpu): void {
+  const { pv, regs } = vcpu;
+  if ((pv.syscall32CallbackCs & 0xfffc) === 0) {
+    regs.rip = (regs.rip - 2) as Lin;
+    injectException(hv, vcpu, GP, 0);
+    return;
+  }
+  bounce(hv, vcpu, pv.syscall32DisablesEvents ? TBF.interrupt : 0, pv.syscall32CallbackCs, pv.syscall32CallbackEip, 0);
+}
+
+/** SYSENTER: nothing of the caller's RIP and stack is known. */
+export function bounceSysenter(hv: Hypervisor, vcpu: Vcpu): void {
+  const { pv, regs, domain } = vcpu;
+  regs.rip = 0 as Lin;
+  regs.setSegment(CS, 3, 0xa0fb, 0xffff_ffff, 0);
+  setVisible(hv, vcpu, 3, domain.is32bit ? FLAT_COMPAT_USER_SS : FLAT_USER_SS);
+  regs.setRegHalves(RSP, 0, 0);
+  const isMissing = pv.sysenterCallbackEip === 0 || (domain.is32bit && (pv.sysenterCallbackCs & 0xfffc) === 0);
+  if (isMissing) injectException(hv, vcpu, GP, 0);
+  else bounce(hv, vcpu, pv.sysenterDisablesEvents ? TBF.interrupt : 0, pv.sysenterCallbackCs, pv.sysenterCallbackEip, 0);
+}
+
+/** Selectors that the hypervisor puts into the frame itself; they are its own flat ones, so there is nothing to check. */
+function setVisible(hv: Hypervisor, vcpu: Vcpu, cs: number, ss: number): void {
+  const { regs } = vcpu;
+  for (const [seg, selector] of [
+    [CS, cs],
+    [SS, ss],
+  ] as const) {
+    const d = (selector & 0xfffc) === 0 ? null : readDescriptor(hv, vcpu, selector);
+    if (d === null) regs.setU16(STATE.seg + seg * 16, selector);
+    else regs.setSegment(seg, selector, attributesOf(d.hi), limitOf(d), baseOf(d));
+  }
+}
+
+/** CS and SS for the return to the guest; a fault there is the failsafe callback's, and a fault in that one the end. */
+export function returnWithSelectors(hv: Hypervisor, vcpu: Vcpu, cs: number, ss: number): void {
+  if (loadCodeAndStack(hv, vcpu, cs, ss)) return;
+  const { regs } = vcpu;
+  // The frame of the failsafe callback shows the selectors that were refused.
+  regs.setU16(STATE.seg + CS * 16, cs);
+  regs.setU16(STATE.seg + SS * 16, ss);
+  if (vcpu.pv.failsafeCallbackEip === 0) {
+    crashDomain(hv, vcpu, 'the return to the guest faulted and there is no failsafe callback');
+    return;
+  }
+  failsafeCallback(hv, vcpu);
+}
