@@ -3,6 +3,7 @@
 import type { EventChannels } from './event-channels.ts';
 import type { GrantTable } from './grant-table.ts';
 import { type Abi, type Domid, INVALID_MFN, type Mfn } from './ids.ts';
+import type { Perdomain } from '../pv/perdomain.ts';
 import { P2m } from './p2m.ts';
 import type { Vcpu } from './vcpu.ts';
 
@@ -36,6 +37,8 @@ export class Domain {
   sharedInfoMfn: Mfn = INVALID_MFN;
   /** Only meaningful when isTranslated. */
   readonly p2m = new P2m();
+  /** Page tables of the per-domain area (pv/perdomain.ts), null until the first PV vCPU is made. */
+  perdomain: Perdomain | null = null;
   /** VMASST_TYPE_* bits that the guest enabled. */
   vmAssist = 0;
 

@@ -1,7 +1,7 @@
 // The PV part of a vCPU: what the guest has told the hypervisor through set_trap_table, stack_switch, set_callbacks and the rest.
 // Plain data (save and restore write it as it stands); the behaviour is in pv/.
 
-import { INVALID_MFN, type Lin, type Maddr, type Mfn } from './ids.ts';
+import { INVALID_MFN, type Lin, type Mfn } from './ids.ts';
 
 /** One virtual exception vector (struct trap_info): address 0 means none. */
 export interface TrapEntry {
@@ -35,7 +35,6 @@ export interface PvVcpu {
   sysenterCallbackCs: number;
   sysenterCallbackEip: Lin;
   sysenterDisablesEvents: boolean;
-  nmiCallback: Lin;
 
   /** Whether the guest kernel's page tables are in use (TF_kernel_mode); always true for 32-bit guests. */
   kernelMode: boolean;
@@ -61,26 +60,22 @@ export interface PvVcpu {
   iobmp: number;
   iobmpLimit: number;
 
-  /** 64-bit segment bases; gs_base_kernel and gs_base_user as the guest names them. */
-  fsBase: Lin;
-  gsBaseKernel: Lin;
-  gsBaseUser: Lin;
+  // Segment bases live in the registers (Context): FS and GS of the mode that runs, the other mode's GS in kernelGsBase, as SWAPGS has it.
+
+  /** Frames of the LDT that are mapped into the per-domain area now (PGT_seg_desc_page references held), INVALID_MFN elsewhere. */
+  ldtShadow: Mfn[];
 
   debugreg: bigint[];
   /** I/O breakpoints that the guest enabled in DR7 while CR4.DE is clear for it (emulated DR7 bits). */
   dr7Emul: number;
 
-  /** The FPU belongs to this vCPU's guest and TS is not set by fpu_taskswitch. */
-  fpuTs: boolean;
   /** CPUID faulting enabled by the guest (MSR_MISC_FEATURES_ENABLES). */
   cpuidFaulting: boolean;
-  /** An NMI waits for delivery; nmiMasked while the guest handles one. */
+  /** An NMI waits for delivery (vcpu_op send_nmi). */
   nmiPending: boolean;
-  nmiMasked: boolean;
-  /** A trap bounced while VGCF_in_syscall style state was pending; free for pv/. */
-  vgcfFlags: number;
-  /** Where to store the faulting address for a guest page fault; unused with vcpu_info.arch.cr2. */
-  cr2Maddr: Maddr | 0;
+  /** Bits 1 << VCPU_TRAP_*: asynchronous exceptions that the guest is handling; iret restores the mask that was before (nmiOldMask). */
+  asyncExceptionMask: number;
+  nmiOldMask: number;
 }
 
 export const createPvVcpu = (): PvVcpu => ({
@@ -100,7 +95,6 @@ export const createPvVcpu = (): PvVcpu => ({
   sysenterCallbackCs: 0,
   sysenterCallbackEip: 0 as Lin,
   sysenterDisablesEvents: false,
-  nmiCallback: 0 as Lin,
   kernelMode: true,
   guestTable: INVALID_MFN,
   guestTableUser: INVALID_MFN,
@@ -113,15 +107,11 @@ export const createPvVcpu = (): PvVcpu => ({
   iopl: 0,
   iobmp: 0,
   iobmpLimit: 0,
-  fsBase: 0 as Lin,
-  gsBaseKernel: 0 as Lin,
-  gsBaseUser: 0 as Lin,
+  ldtShadow: new Array<Mfn>(16).fill(INVALID_MFN),
   debugreg: [0n, 0n, 0n, 0n, 0n, 0n, 0xffff0ff0n, 0x400n],
   dr7Emul: 0,
-  fpuTs: false,
   cpuidFaulting: false,
   nmiPending: false,
-  nmiMasked: false,
-  vgcfFlags: 0,
-  cr2Maddr: 0,
+  asyncExceptionMask: 0,
+  nmiOldMask: 0,
 });
