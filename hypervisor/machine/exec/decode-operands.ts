@@ -20,7 +20,7 @@ export function regOperand(cls: RegClassIndex, index: number, size: number): Reg
 }
 
 /** AH CH DH BH. */
-export const HIGH_BYTES: readonly RegOperand[] = [0, 1, 2, 3].map(index => ({ kind: 'reg', class: 'gpr', index, size: 1, high: true }));
+export const HIGH_BYTES: readonly RegOperand[] = [0, 1, 2, 3].map((index) => ({ kind: 'reg', class: 'gpr', index, size: 1, high: true }));
 
 export const immOperand = (size: number, lo: number, hi: number): ImmOperand => ({ kind: 'imm', size, lo, hi });
 

@@ -4,9 +4,9 @@
 // ModRM; each combination is worked out when code first uses it and then kept, with operand sizes settled, so that decoding is two lookups.
 
 import type { DecodedOperand } from '../isa/decoded.ts';
-import type { AnyInsn } from '../isa/insn.ts';
 import { type Form, type FormHead, formHeads, type OperandLetter, PREFIX, parseForm } from '../isa/forms.ts';
 import { INSTRUCTIONS } from '../isa/index.ts';
+import type { AnyInsn } from '../isa/insn.ts';
 import { HIGH_BYTES, immOperand, type RegClassIndex, regOperand } from './decode-operands.ts';
 
 /** How the decoder fetches an operand; small integers so that its switch is a jump table. */
@@ -63,6 +63,8 @@ export interface Resolved {
   readonly anyMod: boolean;
   readonly cc: boolean;
   readonly lock: boolean;
+  /** Added to the displacement where rSP is the base. */
+  readonly popped: number;
 }
 
 /** null: #UD. undefined: not worked out yet. */
@@ -111,9 +113,9 @@ export class DecodeTables {
   private build(key: number, opcode: number): Cell | null {
     const heads = this.heads[key];
     if (heads === undefined) return null;
-    const forms = heads.map(h => parseForm(h.insn, h.index, h.text)).sort((a, b) => rank(a) - rank(b));
+    const forms = heads.map((h) => parseForm(h.insn, h.index, h.text)).sort((a, b) => rank(a) - rank(b));
     const modrm = forms[0]?.modrm !== 'no';
-    const odd = forms.find(f => (f.modrm !== 'no') !== modrm);
+    const odd = forms.find((f) => (f.modrm !== 'no') !== modrm);
     if (odd !== undefined) throw new Error(`${odd.insn.mnemonic}, form '${odd.text}': other forms of the opcode disagree about ModRM`);
     return { opcode, modrm, forms, rows: new Array(ROWS).fill(undefined) };
   }
@@ -171,9 +173,10 @@ function resolveForm(f: Form, opSize: 2 | 4 | 8): Resolved {
     operands: f.operands.map((o, i) => resolveOperand(f, i, opSize, access[i] !== 'r' && o.letter === 'S')),
     takesRep: f.prefix === PREFIX.f2 || f.prefix === PREFIX.f3,
     modrm: f.modrm !== 'no',
-    anyMod: f.operands.some(o => o.letter === 'C' || o.letter === 'D'),
+    anyMod: f.operands.some((o) => o.letter === 'C' || o.letter === 'D'),
     cc: f.low === 'cc',
     lock: f.insn.lock === true,
+    popped: f.conditions.has('sp') ? opSize : 0,
   };
 }
 

@@ -201,7 +201,7 @@ function lookup(mode: number, map: number, opcode: number, prefix: number, p66: 
     modrm = code[pos++] ?? 0;
     // The forms of memory operands depend on ModRM.reg only.
     probe = modrm >= 0xc0 ? modrm : modrm & 0x38;
-    key = modrm >= 0xc0 ? 8 + (modrm & 0x3f) : modrm >> 3 & 7;
+    key = modrm >= 0xc0 ? 8 + (modrm & 0x3f) : (modrm >> 3) & 7;
   }
   const r = rowIndex(mode, prefix, w, p66, b);
   let row = cell.rows[r];
@@ -299,7 +299,10 @@ export const decode: Decode = (bytes: Uint8Array, offset: number, available: num
   let isReg = false;
   if (form.modrm) {
     isReg = modrm >= 0xc0 || form.anyMod;
-    if (!isReg && !readMemory()) return short;
+    if (!isReg) {
+      if (!readMemory()) return short;
+      if (memBase === 4) memDisp = (memDisp + form.popped) | 0;
+    }
   }
   let operands = NO_OPERANDS;
   const count = form.operands.length;

@@ -8,6 +8,7 @@
 //
 // Extensions: Z (register in the opcode's low three bits), sIb (immediate byte, sign-extended to the operand size), Rv/Mw (sizes for a
 // register and for memory), (rBX)b (memory at DS:rBX under the address size), STi (x87 register in ModRM.rm), Mt (ten bytes).
+// Conditions are explained in insn.ts; `sp`: a memory operand based on rSP sees it after a pop of the operand size (POP).
 // A form without mandatory prefix takes any prefix for which its opcode has no other form; NP takes none of 66, F2, F3.
 
 import type { AnyInsn } from './insn.ts';
@@ -56,8 +57,8 @@ export interface OperandSpec {
   readonly text: string;
 }
 
-export type Condition = 'd64' | 'f64' | 'i64' | 'o64' | 'mem' | 'reg' | 'w0' | 'w1' | 'o16' | 'o32' | 'oq' | 'b0';
-const CONDITIONS: readonly string[] = ['d64', 'f64', 'i64', 'o64', 'mem', 'reg', 'w0', 'w1', 'o16', 'o32', 'oq', 'b0'];
+export type Condition = 'd64' | 'f64' | 'i64' | 'o64' | 'mem' | 'reg' | 'w0' | 'w1' | 'o16' | 'o32' | 'oq' | 'b0' | 'sp';
+const CONDITIONS: readonly string[] = ['d64', 'f64', 'i64', 'o64', 'mem', 'reg', 'w0', 'w1', 'o16', 'o32', 'oq', 'b0', 'sp'];
 
 /** Mandatory prefixes; the first four are also the decoder's numbering of the prefix that is there. */
 export const PREFIX = { none: 0, p66: 1, f2: 2, f3: 3, any: 4 } as const;
@@ -195,7 +196,7 @@ export function parseForm(insn: AnyInsn, index: number, text: string): Form {
   const bytes = (m[2] ?? '')
     .trim()
     .split(' ')
-    .map(h => Number.parseInt(h, 16));
+    .map((h) => Number.parseInt(h, 16));
   let prefix: Prefix = PREFIX.any;
   if (m[1] !== undefined) prefix = { 'NP ': PREFIX.none, '66 ': PREFIX.p66, 'F2 ': PREFIX.f2, 'F3 ': PREFIX.f3 }[m[1]] ?? PREFIX.any;
   const [first = 0, second] = bytes;
@@ -206,9 +207,9 @@ export function parseForm(insn: AnyInsn, index: number, text: string): Form {
   const whole = bytes[at + 1];
   const operands = (m[5] ?? '')
     .split(',')
-    .map(o => o.trim())
-    .filter(o => o !== '')
-    .map(o => {
+    .map((o) => o.trim())
+    .filter((o) => o !== '')
+    .map((o) => {
       try {
         return parseOperand(o);
       } catch (e) {
@@ -228,8 +229,8 @@ export function parseForm(insn: AnyInsn, index: number, text: string): Form {
   } else if (m[4] === '/r') modrm = 'r';
   else if (m[4] !== undefined) modrm = m[4].charCodeAt(1) - 0x30;
 
-  const letters = new Set(operands.map(o => o.letter));
-  const has = (...l: OperandLetter[]): boolean => l.some(x => letters.has(x));
+  const letters = new Set(operands.map((o) => o.letter));
+  const has = (...l: OperandLetter[]): boolean => l.some((x) => letters.has(x));
   // MOV to and from control and debug registers takes any mod for 3 (SDM Vol 2B, MOV-Move to/from Control Registers).
   const anyMod = has('C', 'D');
   const regOnly = typeof modrm === 'number' && modrm >= 0xc0 ? true : conditions.has('reg') || (!anyMod && has('R', 'N', 'U', 'ST'));

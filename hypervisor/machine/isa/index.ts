@@ -2,10 +2,14 @@
 
 import * as alu from './alu.ts';
 import * as bits from './bits.ts';
+import * as decimal from './decimal.ts';
+import * as flow from './flow.ts';
 import type { AnyInsn } from './insn.ts';
 import * as mov from './mov.ts';
 import * as muldiv from './muldiv.ts';
 import * as shift from './shift.ts';
+import * as stack from './stack.ts';
+import * as string from './string.ts';
 import * as svm from './svm.ts';
 import * as system from './system.ts';
 import * as vmx from './vmx.ts';
@@ -20,6 +24,10 @@ export const FAMILIES = {
   muldiv: membersOf(muldiv),
   shift: membersOf(shift),
   bits: membersOf(bits),
+  decimal: membersOf(decimal),
+  flow: membersOf(flow),
+  stack: membersOf(stack),
+  string: membersOf(string),
   system: membersOf(system),
   x87: membersOf(x87),
   vmx: membersOf(vmx),

@@ -35,11 +35,11 @@ export const PUSH = insn('PUSH', {
 
 /**
  * A memory operand addressed through rSP sees rSP already incremented (SDM Vol 2B, POP). As the address is formed before the
- * semantics run, it is the decoder that adds the operand size to the displacement.
+ * semantics run, it is the decoder that adds the operand size to the displacement ({sp}).
  */
 export const POP = insn('POP', {
   sdm: 'Vol 2B, POP',
-  forms: '58+r Zv {d64} | 8F /0 Ev {d64}',
+  forms: '58+r Zv {d64} | 8F /0 Ev {d64 sp}',
   operands: { dst: 'w' },
   sem(b, { dst }, c) {
     const v = peek(b, c.size);

@@ -1,9 +1,11 @@
 // System instructions: how they are encoded. They are carried out in TypeScript by machine/system/ under the mnemonics given here.
 //
 // A mnemonic that several instructions share in the manuals has a suffix after '_' that tells them apart (MOV_TO_CR); the disassembler
-// leaves it off. `check` states the privilege checks that come before any other; the rest is with the semantics.
+// leaves it off. A few that need no privilege and are frequent are staged after all. `check` states the privilege checks that come before any other; the rest is with the semantics.
 
+import { CS, DS, ES, FS, GS, SS, STATE } from '../state.ts';
 import { insn, OSZAPC } from './insn.ts';
+import { push } from './stack.ts';
 
 const plain = (mnemonic: string, forms: string, sdm = `Vol 2, ${mnemonic}`) => insn(mnemonic, { sdm, forms, operands: {} });
 const cpl0 = (mnemonic: string, forms: string) => insn(mnemonic, { sdm: `Vol 2, ${mnemonic}`, forms, operands: {}, check: 'cpl0' });
@@ -26,18 +28,47 @@ export const processor = [
 
 export const control = [
   cpl0('CLTS', '0F 06'),
-  insn('MOV_FROM_CR', { sdm: 'Vol 2B, MOV-Move to/from Control Registers', forms: '0F 20 /r Ry,Cy {f64}', operands: { dst: 'w', src: 'r' }, check: 'cpl0' }),
-  insn('MOV_TO_CR', { sdm: 'Vol 2B, MOV-Move to/from Control Registers', forms: '0F 22 /r Cy,Ry {f64}', operands: { dst: 'w', src: 'r' }, check: 'cpl0', ends: true }),
-  insn('MOV_FROM_DR', { sdm: 'Vol 2B, MOV-Move to/from Debug Registers', forms: '0F 21 /r Ry,Dy {f64}', operands: { dst: 'w', src: 'r' }, check: 'cpl0' }),
-  insn('MOV_TO_DR', { sdm: 'Vol 2B, MOV-Move to/from Debug Registers', forms: '0F 23 /r Dy,Ry {f64}', operands: { dst: 'w', src: 'r' }, check: 'cpl0', ends: true }),
+  insn('MOV_FROM_CR', {
+    sdm: 'Vol 2B, MOV-Move to/from Control Registers',
+    forms: '0F 20 /r Ry,Cy {f64}',
+    operands: { dst: 'w', src: 'r' },
+    check: 'cpl0',
+  }),
+  insn('MOV_TO_CR', {
+    sdm: 'Vol 2B, MOV-Move to/from Control Registers',
+    forms: '0F 22 /r Cy,Ry {f64}',
+    operands: { dst: 'w', src: 'r' },
+    check: 'cpl0',
+    ends: true,
+  }),
+  insn('MOV_FROM_DR', {
+    sdm: 'Vol 2B, MOV-Move to/from Debug Registers',
+    forms: '0F 21 /r Ry,Dy {f64}',
+    operands: { dst: 'w', src: 'r' },
+    check: 'cpl0',
+  }),
+  insn('MOV_TO_DR', {
+    sdm: 'Vol 2B, MOV-Move to/from Debug Registers',
+    forms: '0F 23 /r Dy,Ry {f64}',
+    operands: { dst: 'w', src: 'r' },
+    check: 'cpl0',
+    ends: true,
+  }),
   insn('SMSW', { sdm: 'Vol 2B, SMSW', forms: '0F 01 /4 Rv/Mw', operands: { dst: 'w' } }),
   insn('LMSW', { sdm: 'Vol 2A, LMSW', forms: '0F 01 /6 Ew', operands: { src: 'r' }, check: 'cpl0', ends: true }),
   insn('INVLPG', { sdm: 'Vol 2A, INVLPG', forms: '0F 01 /7 M', operands: { address: 'r' }, check: 'cpl0' }),
-  insn('INVPCID', { sdm: 'Vol 2A, INVPCID', forms: '66 0F 38 82 /r Gy,Mdq {f64}', operands: { type: 'r', descriptor: 'r' }, check: 'cpl0', cpuid: 'invpcid' }),
+  insn('INVPCID', {
+    sdm: 'Vol 2A, INVPCID',
+    forms: '66 0F 38 82 /r Gy,Mdq {f64}',
+    operands: { type: 'r', descriptor: 'r' },
+    check: 'cpl0',
+    cpuid: 'invpcid',
+  }),
   cpl0('INVD', '0F 08'),
   cpl0('WBINVD', '0F 09'),
   insn('CLAC', { sdm: 'Vol 2A, CLAC', forms: 'NP 0F 01 CA', operands: {}, cpuid: 'smap', ends: true }),
   insn('STAC', { sdm: 'Vol 2B, STAC', forms: 'NP 0F 01 CB', operands: {}, cpuid: 'smap', ends: true }),
+  insn('POPF', { sdm: 'Vol 2B, POPF', forms: '9D {d64}', operands: {}, flags: { writes: OSZAPC }, ends: true }),
   insn('CLI', { sdm: 'Vol 2A, CLI', forms: 'FA', operands: {} }),
   insn('STI', { sdm: 'Vol 2B, STI', forms: 'FB', operands: {}, ends: true }),
 ];
@@ -53,10 +84,39 @@ export const descriptorTables = [
   insn('LTR', { sdm: 'Vol 2A, LTR', forms: '0F 00 /3 Ew', operands: { src: 'r' }, check: ['protected', 'cpl0'] }),
   insn('VERR', { sdm: 'Vol 2B, VERR/VERW', forms: '0F 00 /4 Ew', operands: { src: 'r' }, check: 'protected', flags: { writes: ['ZF'] } }),
   insn('VERW', { sdm: 'Vol 2B, VERR/VERW', forms: '0F 00 /5 Ew', operands: { src: 'r' }, check: 'protected', flags: { writes: ['ZF'] } }),
-  insn('LAR', { sdm: 'Vol 2A, LAR', forms: '0F 02 /r Gv,Rv/Mw', operands: { dst: 'rw', src: 'r' }, check: 'protected', flags: { writes: ['ZF'] } }),
-  insn('LSL', { sdm: 'Vol 2A, LSL', forms: '0F 03 /r Gv,Rv/Mw', operands: { dst: 'rw', src: 'r' }, check: 'protected', flags: { writes: ['ZF'] } }),
-  insn('ARPL', { sdm: 'Vol 2A, ARPL', forms: '63 /r Ew,Gw {i64}', operands: { dst: 'rw', src: 'r' }, check: 'protected', flags: { writes: ['ZF'] } }),
+  insn('LAR', {
+    sdm: 'Vol 2A, LAR',
+    forms: '0F 02 /r Gv,Rv/Mw',
+    operands: { dst: 'rw', src: 'r' },
+    check: 'protected',
+    flags: { writes: ['ZF'] },
+  }),
+  insn('LSL', {
+    sdm: 'Vol 2A, LSL',
+    forms: '0F 03 /r Gv,Rv/Mw',
+    operands: { dst: 'rw', src: 'r' },
+    check: 'protected',
+    flags: { writes: ['ZF'] },
+  }),
+  insn('ARPL', {
+    sdm: 'Vol 2A, ARPL',
+    forms: '63 /r Ew,Gw {i64}',
+    operands: { dst: 'rw', src: 'r' },
+    check: 'protected',
+    flags: { writes: ['ZF'] },
+  }),
 ];
+
+/** Staged, since 32-bit kernels push segment registers on every entry. The selector is zero-extended to the operand size. */
+const pushSreg = (seg: number, forms: string) =>
+  insn('PUSH_SREG', {
+    sdm: 'Vol 2B, PUSH',
+    forms,
+    operands: { src: 'r' },
+    sem(b, _o, c) {
+      push(b, b.state(STATE.seg + 16 * seg, 2), c.size);
+    },
+  });
 
 export const segments = [
   insn('MOV_FROM_SREG', { sdm: 'Vol 2B, MOV', forms: '8C /r Rv/Mw,Sw', operands: { dst: 'w', src: 'r' } }),
@@ -66,6 +126,12 @@ export const segments = [
   insn('LSS', { sdm: 'Vol 2A, LDS/LES/LFS/LGS/LSS', forms: '0F B2 /r Gv,Mp', operands: { dst: 'w', src: 'r' }, ends: true }),
   insn('LFS', { sdm: 'Vol 2A, LDS/LES/LFS/LGS/LSS', forms: '0F B4 /r Gv,Mp', operands: { dst: 'w', src: 'r' }, ends: true }),
   insn('LGS', { sdm: 'Vol 2A, LDS/LES/LFS/LGS/LSS', forms: '0F B5 /r Gv,Mp', operands: { dst: 'w', src: 'r' }, ends: true }),
+  pushSreg(ES, '06 ES {i64}'),
+  pushSreg(CS, '0E CS {i64}'),
+  pushSreg(SS, '16 SS {i64}'),
+  pushSreg(DS, '1E DS {i64}'),
+  pushSreg(FS, '0F A0 FS {d64}'),
+  pushSreg(GS, '0F A8 GS {d64}'),
   insn('POP_SREG', {
     sdm: 'Vol 2B, POP',
     forms: '07 ES {i64} | 17 SS {i64} | 1F DS {i64} | 0F A1 FS {d64} | 0F A9 GS {d64}',
@@ -118,6 +184,9 @@ export const extendedState = [
 
 /** Caches and order: nothing to do in a machine that executes in order, except where the memory operand is translated and may fault. */
 export const caches = [
+  insn('LFENCE', { sdm: 'Vol 2A, LFENCE', forms: 'NP 0F AE /5 {reg}', operands: {}, cpuid: 'sse2', sem: () => {} }),
+  insn('MFENCE', { sdm: 'Vol 2B, MFENCE', forms: 'NP 0F AE /6 {reg}', operands: {}, cpuid: 'sse2', sem: () => {} }),
+  insn('SFENCE', { sdm: 'Vol 2B, SFENCE', forms: 'NP 0F AE /7 {reg}', operands: {}, cpuid: 'sse', sem: () => {} }),
   insn('CLFLUSH', { sdm: 'Vol 2A, CLFLUSH', forms: 'NP 0F AE /7 Mb', operands: { line: 'r' }, cpuid: 'clfsh' }),
   insn('CLFLUSHOPT', { sdm: 'Vol 2A, CLFLUSHOPT', forms: '66 0F AE /7 Mb', operands: { line: 'r' }, cpuid: 'clflushopt' }),
   insn('CLWB', { sdm: 'Vol 2A, CLWB', forms: '66 0F AE /6 Mb', operands: { line: 'r' }, cpuid: 'clwb' }),

@@ -18,6 +18,18 @@ export const VMX = [
   insn('VMXON', { sdm: 'Vol 3C, VMXON', forms: 'F3 0F C7 /6 Mq', operands: { src: 'r' }, flags, cpuid: 'vmx', ends: true }),
   insn('VMREAD', { sdm: 'Vol 3C, VMREAD', forms: 'NP 0F 78 /r Ey,Gy {f64}', operands: { dst: 'w', field: 'r' }, flags, cpuid: 'vmx' }),
   insn('VMWRITE', { sdm: 'Vol 3C, VMWRITE', forms: 'NP 0F 79 /r Gy,Ey {f64}', operands: { field: 'r', src: 'r' }, flags, cpuid: 'vmx' }),
-  insn('INVEPT', { sdm: 'Vol 3C, INVEPT', forms: '66 0F 38 80 /r Gy,Mdq {f64}', operands: { type: 'r', descriptor: 'r' }, flags, cpuid: 'vmx' }),
-  insn('INVVPID', { sdm: 'Vol 3C, INVVPID', forms: '66 0F 38 81 /r Gy,Mdq {f64}', operands: { type: 'r', descriptor: 'r' }, flags, cpuid: 'vmx' }),
+  insn('INVEPT', {
+    sdm: 'Vol 3C, INVEPT',
+    forms: '66 0F 38 80 /r Gy,Mdq {f64}',
+    operands: { type: 'r', descriptor: 'r' },
+    flags,
+    cpuid: 'vmx',
+  }),
+  insn('INVVPID', {
+    sdm: 'Vol 3C, INVVPID',
+    forms: '66 0F 38 81 /r Gy,Mdq {f64}',
+    operands: { type: 'r', descriptor: 'r' },
+    flags,
+    cpuid: 'vmx',
+  }),
 ];
