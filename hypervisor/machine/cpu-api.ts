@@ -81,7 +81,7 @@ export interface Cpu extends Context {
   walk(lin: Lin, access: number): WalkResult;
 
   /** Switches address spaces. `keep`: entries of the space that is entered may still be used (PCID no-flush, or a hypervisor that knows). */
-  loadCr3(cr3: bigint, keep: boolean): void;
+  loadCr3(cr3: number | bigint, keep: boolean): void;
   /** Drops all translations of the current address space. */
   flushTlb(): void;
   /** Drops all translations of all address spaces. */

@@ -1,0 +1,496 @@
+// One emulated CPU: runs threaded code until a deadline or an event, and serves the slow paths that threaded code calls.
+//
+// Cycles are counted exactly: a block's instructions are paid for when it is entered, and whatever leaves it early gives back what did
+// not run. A block that would cross the deadline is decoded again, cut to what is left, so that time never depends on how code happens
+// to have been cut into blocks.
+
+import type { Lin, Maddr, Mfn } from '../addresses.ts';
+import { isCanonical } from '../addresses.ts';
+import { Context } from '../context.ts';
+import { type Cpu, type CpuEvent, PF, RunExit, type WalkResult } from '../cpu-api.ts';
+import type { Decoded } from '../isa/decoded.ts';
+import { Tlb } from '../mmu/tlb.ts';
+import { type PagingMode, Walker } from '../mmu/walk.ts';
+import { CS, EFLAGS, HARDWARE, SS, STATE } from '../state.ts';
+import type { CpuProfile } from '../system/cpuid.ts';
+import { deliverFault } from '../system/deliver.ts';
+import { executeSystem } from '../system/execute.ts';
+import { createThreadState, type IoPorts, noPorts, type SystemCpu, type ThreadState } from '../system/ports.ts';
+import type { CodePage } from './code-cache.ts';
+import { decode } from './decode.ts';
+import type { Engine } from './engine.ts';
+import { dropAllJumps, dropJumps, getJump, putJump } from './jump-cache.ts';
+import type { ExecMode } from './mode.ts';
+import { REC, STOP } from './records.ts';
+
+const CR0_PG = 1 << 31;
+const CR0_WP = 1 << 16;
+const CR4_PSE = 1 << 4;
+const CR4_PAE = 1 << 5;
+const CR4_SMEP = 1 << 20;
+const CR4_SMAP = 1 << 21;
+const EFER_LMA = 1 << 10;
+const EFER_NXE = 1 << 11;
+const MAX_FUEL = 0x3fff_ffff;
+/** TLB tags have 12 bits; 0 is never used. */
+const MAX_TAG = 4095;
+
+export class EmulatedCpu extends Context implements SystemCpu {
+  readonly id: number;
+  readonly event: CpuEvent = { vector: 0, errorCode: -1, length: 0 };
+  readonly thread: ThreadState;
+  readonly profile: CpuProfile;
+  io: IoPorts = noPorts;
+  cycles = 0;
+  delivery: 'host' | 'idt' = 'idt';
+
+  private readonly engine: Engine;
+  private readonly tlb: Tlb;
+  private readonly walker: Walker;
+  private mode: ExecMode;
+  private leaving: RunExit | undefined;
+  private faulted = false;
+
+  // Contexts: which 12-bit tag stands for (address space, mode).
+  private asid = 0;
+  private nextAsid = 1;
+  private readonly asids = new Map<number, number>();
+  private readonly tags = new Map<number, number>();
+  private cr3Key = 0;
+
+  // The access assembled in the bounce window.
+  private windowSize = 0;
+  private windowFirst = 0;
+  private windowSecond = 0;
+  private windowSplit = 0;
+
+  constructor(engine: Engine, id: number, base: number, profile: CpuProfile) {
+    super(engine.ram, base);
+    this.engine = engine;
+    this.id = id;
+    this.profile = profile;
+    this.thread = createThreadState(id + 1);
+    this.tlb = new Tlb(engine.ram, base);
+    this.walker = new Walker(engine.ram);
+    this.mode = engine.modes.of(this);
+    this.modeChanged();
+  }
+
+  // ------------------------------------------------------------------ running
+
+  run(deadline: number): RunExit {
+    this.leaving = undefined;
+    const { u32 } = this.ram;
+    const fuelAt = (this.base + HARDWARE.fuel) >>> 2;
+    while (this.leaving === undefined) {
+      const left = deadline - this.cycles;
+      if (left <= 0) return RunExit.deadline;
+      const stepping = (this.u32(STATE.eflags) & EFLAGS.TF) !== 0;
+      let budget = left < MAX_FUEL ? left : MAX_FUEL;
+      if (stepping) budget = 1;
+      const rec = this.recordFor(budget);
+      if (rec === 0) {
+        if (this.takeFault()) return RunExit.exception;
+        continue;
+      }
+      const fuel = budget - this.ram.u8[rec + REC.left]!;
+      u32[fuelAt] = fuel;
+      const stop = this.engine.handlers.enter(this.base, rec);
+      const at = u32[(this.base + HARDWARE.exitRec) >>> 2]!;
+      const owed = this.refund(stop, at);
+      this.cycles += budget - ((u32[fuelAt]! | 0) + owed);
+      this.stopped(stop, at);
+      if (this.faulted && this.takeFault()) return RunExit.exception;
+      if (stepping && this.leaving === undefined) this.singleStepped();
+      if (this.faulted && this.takeFault()) return RunExit.exception;
+    }
+    return this.leaving;
+  }
+
+  /** Instructions that were paid for and did not run. */
+  private refund(stop: number, rec: number): number {
+    if (stop === STOP.deadline || stop === STOP.stale) return stop === STOP.stale ? this.ram.u8[rec + REC.left]! : 0;
+    const left = this.ram.u8[rec + REC.left]!;
+    if (stop === STOP.link || stop === STOP.lookup || stop === STOP.again) return left > 0 ? left - 1 : 0;
+    return left;
+  }
+
+  private stopped(stop: number, rec: number): void {
+    const { code } = this.engine;
+    switch (stop) {
+      case STOP.lookup:
+        // RIP was stored by the branch.
+        return;
+      case STOP.link: {
+        const w = (rec + REC.disp) >>> 2;
+        this.setHalves(STATE.rip, this.ram.u32[w]!, this.ram.u32[w + 1]!);
+        this.linkTo(rec);
+        return;
+      }
+      case STOP.system: {
+        this.rip = code.ripOf(rec);
+        this.cycles += 1;
+        this.system();
+        return;
+      }
+      case STOP.raise: {
+        this.rip = code.ripOf(rec);
+        const what = this.ram.u32[(this.base + HARDWARE.scratch) >>> 2]!;
+        this.fault(what & 0xff, (what >>> 8) - 1);
+        return;
+      }
+      default:
+        this.rip = code.ripOf(rec);
+    }
+  }
+
+  /** Executes the instruction at RIP in TypeScript. */
+  private system(): void {
+    const d = this.decodeAt(this.rip);
+    if (d === undefined) return;
+    if (typeof d === 'string') {
+      this.fault(d === 'tooLong' ? 13 : 6, d === 'tooLong' ? 0 : -1);
+      return;
+    }
+    this.thread.interruptShadow = false;
+    executeSystem(this, d);
+  }
+
+  /** Fetches and decodes at an offset in CS; undefined when a fetch faulted. */
+  private decodeAt(rip: Lin): Decoded | 'ud' | 'tooLong' | undefined {
+    const lin = (this.mode.bits === 64 ? rip : (rip + this.mode.csBase) >>> 0) as Lin;
+    const first = this.fetch(lin);
+    if (first === 0) return undefined;
+    const { ram } = this;
+    const room = 4096 - (first & 0xfff);
+    const d = decode(ram.u8, first, room, this.mode);
+    if (d !== 'needBytes') return d;
+    const second = this.fetch((lin + room) as Lin);
+    if (second === 0) return undefined;
+    const bytes = new Uint8Array(32);
+    bytes.set(ram.u8.subarray(first, first + room));
+    bytes.set(ram.u8.subarray(second, second + 16), room);
+    const whole = decode(bytes, 0, 32, this.mode);
+    return whole === 'needBytes' ? 'tooLong' : whole;
+  }
+
+  /** A trap after one instruction under EFLAGS.TF (SDM Vol 3B, 17.3.2): DR6.BS. */
+  private singleStepped(): void {
+    this.setU32(STATE.dr + 6 * 8, this.u32(STATE.dr + 6 * 8) | 0x4000);
+    this.fault(1);
+  }
+
+  /** Hands a recorded fault on; true when run() is to return it to the host. */
+  private takeFault(): boolean {
+    if (!this.faulted) return false;
+    this.faulted = false;
+    if (this.delivery === 'host') return true;
+    if (deliverFault(this) === 'shutdown') this.leaving = RunExit.shutdown;
+    this.faulted = false;
+    return false;
+  }
+
+  leave(exit: RunExit): true {
+    this.leaving = exit;
+    return true;
+  }
+
+  // ------------------------------------------------------------------ finding code
+
+  /** The record for RIP; a block cut to `budget` instructions where it would cost more. 0 with a fault recorded. */
+  private recordFor(budget: number): number {
+    const { ram } = this;
+    const { rip } = this;
+    let rec = getJump(ram, this.base, rip);
+    if (rec === 0) {
+      rec = this.find(rip, undefined);
+      if (rec === 0) return 0;
+      putJump(ram, this.base, rip, rec);
+    }
+    if (ram.u8[rec + REC.left]! > budget) return this.find(rip, budget);
+    return rec;
+  }
+
+  /** Finds or translates the block at RIP. */
+  private find(rip: Lin, limit: number | undefined): number {
+    const { mode } = this;
+    const { code, translator } = this.engine;
+    if (mode.bits === 64 ? !isCanonical(rip) : !mode.flat && rip > mode.csLimit) {
+      this.fault(13, 0);
+      return 0;
+    }
+    const lin = (mode.bits === 64 ? rip : (rip + mode.csBase) >>> 0) as Lin;
+    const host = this.fetch(lin);
+    if (host === 0) return 0;
+    code.reclaim();
+    const offset = host & 0xfff;
+    const frame = ((host - this.ram.base) >>> 12) as Mfn;
+    for (;;) {
+      const page = code.page(frame, (lin - offset) as Lin, mode);
+      if (limit === undefined) {
+        const known = page.blocks.get(offset);
+        if (known !== undefined) {
+          const second = page.straddles.get(offset);
+          if (second === undefined) return known;
+          const next = this.fetch((lin - offset + 4096) as Lin);
+          if (next === 0) return 0;
+          if ((next - this.ram.base) >>> 12 === second) return known;
+        }
+      }
+      const nextFrame = () => {
+        const next = this.fetch((lin - offset + 4096) as Lin);
+        return next === 0 ? -1 : (next - this.ram.base) >>> 12;
+      };
+      const rec = translator.translate({ page, offset, limit, nextFrame });
+      if (rec === 'fetch') return 0;
+      if (rec !== undefined) return rec;
+      this.engine.resetCode();
+    }
+  }
+
+  /** Makes an in-page branch lead straight to its target. */
+  private linkTo(branch: number): void {
+    const { code, translator, ram } = this.engine;
+    const page = code.owner(branch);
+    if (page.dead) return;
+    const { rip } = this;
+    const offset = rip + page.mode.csBase - page.lin;
+    let target = page.blocks.get(offset);
+    if (target === undefined) {
+      target = this.find(rip, undefined);
+      // The search may have faulted, or emptied the cache.
+      if (target === 0) {
+        this.faulted = false;
+        return;
+      }
+      if (page.dead || code.owner(branch) !== page) return;
+    }
+    if (page.straddles.has(offset)) {
+      target = translator.detour(page, offset);
+      if (target === undefined) return;
+    }
+    ram.u32[(branch + REC.imm) >>> 2] = target;
+  }
+
+  /** Host address of the instruction byte at a linear address, or 0 with a fault recorded. */
+  private fetch(lin: Lin): number {
+    const known = this.tlb.exec(lin);
+    if (known !== 0) return known;
+    const user = this.mode.cpl === 3 ? PF.user : 0;
+    const w = this.walker.walk(lin, PF.fetch | user, true);
+    if (!w.ok) {
+      this.pageFault(lin, w.errorCode);
+      return 0;
+    }
+    const { maddr } = w;
+    if (!this.ram.contains(maddr)) {
+      // Nothing answers there: reads as ones, which is an undefined opcode.
+      this.fault(6);
+      return 0;
+    }
+    const host = this.ram.base + maddr;
+    this.tlb.fill(lin, host - (maddr & 0xfff), false, false, true);
+    return host;
+  }
+
+  // ------------------------------------------------------------------ memory
+
+  probe(lin: Lin, size: number, write: boolean, supervisor = false): number {
+    const known = (lin & 0xfff) + size <= 4096 ? this.tlb.data(lin, write) : 0;
+    if (known !== 0 && !supervisor) return known;
+    if (this.mode.bits === 64 || supervisor ? !isCanonical(lin) || !isCanonical((lin + size - 1) as Lin) : false)
+      return Number(this.fault(13, 0));
+    const offset = ((lin % 4096) + 4096) % 4096;
+    const access = (write ? PF.write : 0) | (this.mode.cpl === 3 && !supervisor ? PF.user : 0);
+    const w = this.walker.walk(lin, access, true);
+    if (!w.ok) return Number(this.pageFault(lin, w.errorCode));
+    const first = w.maddr;
+    const { ram } = this;
+    if (offset + size <= 4096) {
+      if (ram.contains(first, size)) {
+        const host = ram.base + first;
+        const code = ram.codeFrames[first >>> 12] !== 0;
+        const page = host - offset;
+        if (!supervisor)
+          this.tlb.fill(
+            lin,
+            page,
+            true,
+            (write || (w.writable && this.walker.leafDirty && (this.mode.cpl === 3 || this.walker.paging.wp))) && !code,
+            false,
+          );
+        if (!(write && code)) return host;
+      }
+      return this.window(first, size, first, size);
+    }
+    const rest = (lin - offset + 4096) as Lin;
+    const v = this.walker.walk(rest, access, true);
+    if (!v.ok) return Number(this.pageFault(rest, v.errorCode));
+    return this.window(first, 4096 - offset, v.maddr, size);
+  }
+
+  /** Assembles `size` bytes, the first `split` of them at one physical address and the rest at another. */
+  private window(first: number, split: number, second: number, size: number): number {
+    const { ram } = this;
+    const at = this.base + HARDWARE.bounce;
+    for (let i = 0; i < size; i++) {
+      const p = (i < split ? first + i : second + i - split) as Maddr;
+      ram.u8[at + i] = ram.contains(p) ? ram.read8(p) : 0xff;
+    }
+    this.windowSize = size;
+    this.windowFirst = first;
+    this.windowSecond = second;
+    this.windowSplit = split;
+    return at;
+  }
+
+  commit(host: number): void {
+    if (host !== this.base + HARDWARE.bounce) return;
+    const { ram } = this;
+    const part = (from: number, to: number, length: number) => {
+      if (length > 0 && ram.contains(to, length)) ram.writeBytes(to as Maddr, ram.u8.slice(from, from + length));
+    };
+    part(host, this.windowFirst, Math.min(this.windowSplit, this.windowSize));
+    part(host + this.windowSplit, this.windowSecond, this.windowSize - this.windowSplit);
+  }
+
+  /** Serves a probe from threaded code: the linear address is in scratch. */
+  probeFromCode(access: number): number {
+    const lin = this.lin(HARDWARE.scratch);
+    const size = access & 0xff;
+    const host = this.probe(lin, size, (access & 0x100) !== 0);
+    // A non-canonical stack reference is #SS(0) (SDM Vol 3A, 6.15).
+    if (host === 0 && this.event.vector === 13 && access >>> 16 === SS) this.event.vector = 12;
+    return host;
+  }
+
+  /** Full segment check for an access whose offset is in scratch (SDM Vol 3A, 5.3 and 5.5): 1 when allowed. */
+  segmentFromCode(access: number): number {
+    const size = access & 0xff;
+    const write = (access & 0x100) !== 0;
+    const seg = access >>> 16;
+    const offset = this.u32(HARDWARE.scratch);
+    return this.segmentAllows(seg, offset, size, write) ? 1 : Number(this.fault(seg === SS ? 12 : 13, 0));
+  }
+  segmentAllows(seg: number, offset: number, size: number, write: boolean): boolean {
+    if (!this.mode.protectedMode || this.mode.vm86) return offset + size - 1 <= this.segLimit(seg);
+    const attr = this.segAttributes(seg);
+    if (!(attr & 0x80)) return false;
+    const isCode = (attr & 8) !== 0;
+    if (write && (isCode || !(attr & 2))) return false;
+    if (!write && isCode && !(attr & 2)) return false;
+    const last = offset + size - 1;
+    if (!isCode && attr & 4) return offset > this.segLimit(seg) && last <= (attr & 0x4000 ? 0xffffffff : 0xffff);
+    return last <= this.segLimit(seg);
+  }
+
+  walk(lin: Lin, access: number): WalkResult {
+    return this.walker.walk(lin, access, false);
+  }
+
+  fault(vector: number, errorCode = -1): false {
+    this.event.vector = vector;
+    this.event.errorCode = errorCode;
+    this.faulted = true;
+    return false;
+  }
+  pageFault(lin: Lin, errorCode: number): false {
+    this.setLin(STATE.cr2, lin);
+    return this.fault(14, errorCode);
+  }
+
+  // ------------------------------------------------------------------ address spaces and modes
+
+  loadCr3(cr3: number | bigint, keep: boolean): void {
+    const value = Number(cr3);
+    this.setLin(STATE.cr3, value);
+    this.cr3Key = value;
+    if (!keep) this.asids.delete(value);
+    this.enterSpace();
+  }
+  private enterSpace(): void {
+    const known = this.asids.get(this.cr3Key);
+    if (known === undefined) {
+      this.asid = this.nextAsid++;
+      this.asids.set(this.cr3Key, this.asid);
+    } else this.asid = known;
+    this.walker.paging.root = this.root();
+    this.retag();
+  }
+  private root(): number {
+    const { mode } = this.walker.paging;
+    const value = this.cr3Key % 0x1_0000_0000;
+    return (value & (mode === 'pae' ? ~31 : ~0xfff)) >>> 0;
+  }
+  /** Puts the tag of (address space, mode) into force. */
+  private retag(): void {
+    const key = this.asid * 4096 + this.mode.id * 2 + (this.walker.paging.ac ? 1 : 0);
+    let tag = this.tags.get(key);
+    if (tag === undefined) {
+      if (this.tags.size >= MAX_TAG) {
+        this.wipe();
+        this.asids.set(this.cr3Key, this.asid);
+      }
+      tag = this.tags.size + 1;
+      this.tags.set(key, tag);
+    }
+    this.ram.u32[((this.base + HARDWARE.ctx) >>> 2) + 1] = tag << 20;
+  }
+  private wipe(): void {
+    this.tags.clear();
+    this.asids.clear();
+    this.tlb.dropAll();
+    dropAllJumps(this.ram, this.base);
+  }
+  flushTlb(): void {
+    this.asids.delete(this.cr3Key);
+    this.enterSpace();
+  }
+  flushAll(): void {
+    this.asids.clear();
+    this.enterSpace();
+  }
+  invlpg(lin: Lin): void {
+    this.tlb.drop(lin);
+    dropJumps(this.ram, this.base, lin);
+    // An instruction that runs into this page belongs to the one before it.
+    dropJumps(this.ram, this.base, (lin - 4096) as Lin);
+  }
+  modeChanged(): void {
+    const p = this.walker.paging;
+    const cr0 = this.u32(STATE.cr0);
+    const cr4 = this.u32(STATE.cr4);
+    const efer = this.u32(STATE.efer);
+    const mode: PagingMode = !(cr0 & CR0_PG) ? 'none' : efer & EFER_LMA ? '4level' : cr4 & CR4_PAE ? 'pae' : '32bit';
+    p.wp = (cr0 & CR0_WP) !== 0;
+    p.nxe = (efer & EFER_NXE) !== 0;
+    p.pse = (cr4 & (CR4_PSE | CR4_PAE)) !== 0;
+    p.smep = (cr4 & CR4_SMEP) !== 0;
+    p.smap = (cr4 & CR4_SMAP) !== 0;
+    p.ac = p.smap && (this.u32(STATE.eflags) & EFLAGS.AC) !== 0;
+    this.mode = this.engine.modes.of(this);
+    this.cr3Key = this.lin(STATE.cr3);
+    if (mode !== p.mode) {
+      p.mode = mode;
+      this.asids.clear();
+    }
+    this.enterSpace();
+  }
+
+  /** The mode that code runs in now. */
+  get execMode(): ExecMode {
+    return this.mode;
+  }
+  protectFrame(hostPage: number): void {
+    this.tlb.protect(hostPage);
+  }
+  dropCode(page: CodePage): void {
+    dropJumps(this.ram, this.base, page.lin);
+  }
+  dropAllCode(): void {
+    dropAllJumps(this.ram, this.base);
+  }
+}
+
+export type { Cpu };
+export { CS };

@@ -1,0 +1,51 @@
+// What the CPUs of one machine share: memory, decoded code, handlers and modes.
+
+import type { Ram } from '../mmu/ram.ts';
+import { CPU_STRIDE } from '../state.ts';
+import { CodeCache } from './code-cache.ts';
+import type { EmulatedCpu } from './cpu.ts';
+import { Handlers } from './handlers.ts';
+import { ModeTable } from './mode.ts';
+import { Translator } from './translator.ts';
+
+export class Engine {
+  readonly ram: Ram;
+  readonly code: CodeCache;
+  readonly handlers: Handlers;
+  readonly translator: Translator;
+  readonly modes = new ModeTable();
+  readonly cpus: EmulatedCpu[] = [];
+  private readonly firstCpu: number;
+
+  /** CPU state blocks begin at `firstCpu`, the code cache at `arena`; both are offsets in the machine's wasm memory. */
+  constructor(ram: Ram, firstCpu: number, arena: number, arenaSize: number, hasFeature: (name: string) => boolean) {
+    this.ram = ram;
+    this.firstCpu = firstCpu;
+    this.code = new CodeCache(ram, arena, arenaSize);
+    this.handlers = new Handlers(ram.memory, {
+      probe: (cpu, _rec, access) => this.cpuAt(cpu).probeFromCode(access),
+      commit: (cpu, host) => this.cpuAt(cpu).commit(host),
+      segment: (cpu, _rec, access) => this.cpuAt(cpu).segmentFromCode(access),
+    });
+    this.translator = new Translator(ram, this.code, this.handlers, hasFeature);
+    ram.onCodeWrite = (at, length) => this.code.written(at, length);
+    this.code.onProtect = (frame) => {
+      for (const c of this.cpus) c.protectFrame(ram.base + frame * 4096);
+    };
+    this.code.onDrop = (page) => {
+      this.translator.forget(page);
+      for (const c of this.cpus) c.dropCode(page);
+    };
+  }
+
+  private cpuAt(base: number): EmulatedCpu {
+    return this.cpus[(base - this.firstCpu) / CPU_STRIDE]!;
+  }
+
+  /** Throws all decoded code away: the arena is full. */
+  resetCode(): void {
+    this.code.reset();
+    this.translator.forget();
+    for (const c of this.cpus) c.dropAllCode();
+  }
+}

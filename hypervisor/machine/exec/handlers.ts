@@ -1,0 +1,168 @@
+// The handlers of the threaded interpreter, made when first needed: one wasm function for each (instruction, size, operand shape, mode)
+// that decoded code has asked for. New ones are compiled in one module per request of the translator.
+
+import type { AnyInsn } from '../isa/insn.ts';
+import type { Access } from '../stage/builder.ts';
+import { type HandlerMode, type OperandShape, type StagedOperand, TYPE, WasmBuilder } from '../stage/wasm-builder.ts';
+import { HARDWARE, STATE } from '../state.ts';
+import { PARAM, STOP_COUNT } from './records.ts';
+import { buildModule, type FuncBody, type FuncType, I32, I64, OP } from './wasm.ts';
+
+export interface HandlerImports {
+  /** (cpu, rec, size | write << 8 | seg << 16): host address for the linear address in scratch, or 0 with a fault recorded. */
+  probe(cpu: number, rec: number, access: number): number;
+  commit(cpu: number, host: number): void;
+  /** (cpu, rec, size | write << 8 | seg << 16): whether the offset in scratch may be accessed through the segment. */
+  segment(cpu: number, rec: number, access: number): number;
+}
+
+const TYPES: readonly FuncType[] = [
+  { params: [I32, I32, I32, I64, I32], results: [I32] },
+  { params: [I32, I32, I32], results: [I32] },
+  { params: [I32, I32], results: [] },
+  { params: [I32, I32], results: [I32] },
+];
+const FUNC_IMPORTS = [
+  { name: 'probe', type: TYPE.probe },
+  { name: 'commit', type: TYPE.commit },
+  { name: 'segment', type: TYPE.probe },
+];
+/** Large enough for every handler a guest has been seen to need (a Linux boot uses about 900); importing a table copies it. */
+const TABLE_SIZE = 4096;
+
+/** Stores the live registers and returns the stop code, which is also the handler's index. */
+function stopHandler(code: number): FuncBody {
+  const b = new WasmBuilder({ bits: 64, flat: true, stackSize: 8 }, 8, 0, false);
+  const put = (param: number, op: number, offset: number) => {
+    b.get(PARAM.cpu);
+    b.get(param);
+    b.mem(op, offset);
+  };
+  put(PARAM.rec, OP.i32_store, HARDWARE.exitRec);
+  put(PARAM.fuel, OP.i32_store, HARDWARE.fuel);
+  put(PARAM.res, OP.i64_store, STATE.flagRes);
+  put(PARAM.aux, OP.i32_store, STATE.flagAux);
+  b.c32(code);
+  return { type: TYPE.handler, locals: b.locals, code: b.code };
+}
+
+/** (cpu, rec): loads the live registers, pays for the block at rec and runs it. */
+function enterFunction(): FuncBody {
+  const code: number[] = [];
+  const emit = new WasmBuilder({ bits: 64, flat: true, stackSize: 8 }, 8, 0, false);
+  emit.get(0);
+  emit.get(1);
+  emit.get(0);
+  emit.mem(OP.i32_load, HARDWARE.fuel);
+  emit.get(0);
+  emit.mem(OP.i64_load, STATE.flagRes);
+  emit.get(0);
+  emit.mem(OP.i32_load, STATE.flagAux);
+  emit.get(1);
+  emit.mem(OP.i32_load, 0);
+  emit.op(OP.call_indirect, TYPE.handler, 0);
+  code.push(...emit.code);
+  return { type: 3, locals: [], code };
+}
+
+export class Handlers {
+  readonly enter: (cpu: number, rec: number) => number;
+  private readonly env: WebAssembly.ModuleImports;
+  private readonly table: WebAssembly.Table;
+  private readonly indexOf = new Map<string, number>();
+  private readonly pending: FuncBody[] = [];
+  private count = STOP_COUNT;
+  /** By handler index: 1 when control never runs on to the next record. */
+  readonly endsBlock = new Uint8Array(TABLE_SIZE);
+  modules = 0;
+
+  constructor(memory: WebAssembly.Memory, imports: HandlerImports) {
+    this.table = new WebAssembly.Table({ element: 'anyfunc', initial: TABLE_SIZE });
+    this.env = { m: memory, t: this.table, probe: imports.probe, commit: imports.commit, segment: imports.segment };
+    const funcs = Array.from({ length: STOP_COUNT }, (_, i) => stopHandler(i));
+    const exports = this.instantiate([...funcs, enterFunction()]);
+    for (let i = 0; i < STOP_COUNT; i++) this.table.set(i, exports[`f${i}`]);
+    this.enter = exports[`f${STOP_COUNT}`] as (cpu: number, rec: number) => number;
+  }
+
+  /** Number of handlers made so far. */
+  get size(): number {
+    return this.count - STOP_COUNT;
+  }
+
+  /** Table index of a handler; it can be run after the next flush(). */
+  index(
+    insn: AnyInsn,
+    size: number,
+    cc: number,
+    addrSize: 2 | 4 | 8,
+    rep: 0 | 0xf2 | 0xf3,
+    mode: HandlerMode,
+    modeKey: string,
+    shapes: readonly OperandShape[],
+  ): number {
+    let key = `${insn.mnemonic}/${size}/${cc}/${modeKey}/${rep}/${addrSize}`;
+    for (const s of shapes) {
+      key +=
+        s.kind === 'mem'
+          ? `,m${s.size}.${s.seg}.${s.base}.${s.index}.${s.scale}`
+          : s.kind === 'imm'
+            ? `,i${s.size}`
+            : s.kind === 'rel'
+              ? `,j${s.near}`
+              : `,${s.kind}${s.size}.${s.field}`;
+    }
+    const known = this.indexOf.get(key);
+    if (known !== undefined) return known;
+    const index = this.count + this.pending.length;
+    if (index >= TABLE_SIZE) throw new Error('handler table is full');
+    this.indexOf.set(key, index);
+    const { body, ends } = stage(insn, size, cc, addrSize, rep, mode, shapes);
+    this.pending.push(body);
+    this.endsBlock[index] = ends ? 1 : 0;
+    return index;
+  }
+
+  /** Compiles what index() promised. */
+  flush(): void {
+    if (this.pending.length === 0) return;
+    const exports = this.instantiate(this.pending);
+    for (let i = 0; i < this.pending.length; i++) this.table.set(this.count + i, exports[`f${i}`]);
+    this.count += this.pending.length;
+    this.pending.length = 0;
+  }
+
+  private instantiate(funcs: readonly FuncBody[]): WebAssembly.Exports & Record<string, unknown> {
+    this.modules++;
+    const module = new WebAssembly.Module(buildModule(TYPES, FUNC_IMPORTS, funcs));
+    return new WebAssembly.Instance(module, { e: this.env }).exports;
+  }
+}
+
+function stage(
+  insn: AnyInsn,
+  size: number,
+  cc: number,
+  addrSize: 2 | 4 | 8,
+  rep: 0 | 0xf2 | 0xf3,
+  mode: HandlerMode,
+  shapes: readonly OperandShape[],
+): { body: FuncBody; ends: boolean } {
+  const { sem } = insn;
+  if (!sem) throw new Error(`${insn.mnemonic} has no staged semantics`);
+  const b = new WasmBuilder(
+    mode,
+    addrSize,
+    rep,
+    shapes.some((s) => s.kind === 'rel'),
+  );
+  const operands: Record<string, StagedOperand> = {};
+  Object.entries(insn.operands as Record<string, Access>).forEach(([name, access], i) => {
+    const shape = shapes[i];
+    if (shape)
+      operands[name] = { access, size: shape.kind === 'rel' ? 8 : shape.size, isReg: shape.kind === 'reg' || shape.kind === 'xmm', shape };
+  });
+  sem(b, operands, { size: size as 1 | 2 | 4 | 8, cc });
+  b.next();
+  return { body: { type: TYPE.handler, locals: b.locals, code: b.code }, ends: b.ends };
+}

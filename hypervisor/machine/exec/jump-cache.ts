@@ -1,0 +1,49 @@
+// The jump cache finds the decoded block for a computed RIP without leaving threaded code. The 64 slots for one linear page lie
+// together, so that a page's entries can be dropped when its translation or its code changes.
+
+import type { Lin } from '../addresses.ts';
+import type { Ram } from '../mmu/ram.ts';
+import { HARDWARE, JUMP_CACHE_ENTRIES } from '../state.ts';
+
+const GROUPS = JUMP_CACHE_ENTRIES / 64;
+
+const groupOffset = (lin: Lin): number => {
+  const page = Math.floor(lin / 4096) | 0;
+  return ((page ^ (page >>> 6)) & (GROUPS - 1)) << 10;
+};
+
+/** Offset of the slot for a RIP, relative to HARDWARE.jumpCache of a CPU; the same hash as WasmBuilder.jump(). */
+export function jumpSlot(rip: Lin): number {
+  const low = (rip % 0x1_0000_0000) | 0;
+  // Bits 6..37 of the address, low half: the wasm shifts the whole 64-bit value.
+  const shifted = (Math.floor(rip / 64) % 0x1_0000_0000) | 0;
+  return groupOffset(rip) | (((low ^ shifted) & 63) << 4);
+}
+
+/** rip must run in the current context of the CPU at `base`. */
+export function putJump(ram: Ram, base: number, rip: Lin, record: number): void {
+  const slot = (base + HARDWARE.jumpCache + jumpSlot(rip)) >>> 2;
+  const ctx = (base + HARDWARE.ctx) >>> 2;
+  ram.u32[slot] = ((rip % 0x1_0000_0000) | 0) ^ ram.u32[ctx]!;
+  ram.u32[slot + 1] = (Math.floor(rip / 0x1_0000_0000) | 0) ^ ram.u32[ctx + 1]!;
+  ram.u32[slot + 2] = record;
+}
+
+/** The record that the cache holds for rip in the current context, or 0. */
+export function getJump(ram: Ram, base: number, rip: Lin): number {
+  const slot = (base + HARDWARE.jumpCache + jumpSlot(rip)) >>> 2;
+  const ctx = (base + HARDWARE.ctx) >>> 2;
+  const lo = (((rip % 0x1_0000_0000) | 0) ^ ram.u32[ctx]!) >>> 0;
+  const hi = ((Math.floor(rip / 0x1_0000_0000) | 0) ^ ram.u32[ctx + 1]!) >>> 0;
+  return ram.u32[slot] === lo && ram.u32[slot + 1] === hi ? ram.u32[slot + 2]! : 0;
+}
+
+/** Drops all entries for a linear page (and those that share its slots). An empty slot holds RIP 0 in context 0, which is never used. */
+export function dropJumps(ram: Ram, base: number, page: Lin): void {
+  const at = base + HARDWARE.jumpCache + groupOffset(page);
+  ram.u8.fill(0, at, at + 1024);
+}
+
+export function dropAllJumps(ram: Ram, base: number): void {
+  ram.u8.fill(0, base + HARDWARE.jumpCache, base + HARDWARE.jumpCache + JUMP_CACHE_ENTRIES * 16);
+}

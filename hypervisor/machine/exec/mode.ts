@@ -1,0 +1,70 @@
+// The facts about a context that decoded code depends on: they are part of the key under which it is cached, so that nothing about them
+// needs checking at run time.
+
+import type { Lin } from '../addresses.ts';
+import type { Context } from '../context.ts';
+import type { HandlerMode } from '../stage/wasm-builder.ts';
+import { CS, DS, EFLAGS, ES, SEG, SS, STATE } from '../state.ts';
+
+export interface ExecMode extends HandlerMode {
+  /** Small number, unique among the modes seen. */
+  readonly id: number;
+  readonly cpl: number;
+  readonly csBase: Lin;
+  readonly csLimit: number;
+  readonly protectedMode: boolean;
+  readonly vm86: boolean;
+  /** Names what handlers are specialised for. */
+  readonly handlerKey: string;
+}
+
+const LMA = 1 << 10;
+
+const flatSegment = (c: Context, seg: number): boolean => {
+  const attr = c.segAttributes(seg);
+  return c.segLimit(seg) === 0xffffffff && c.segBase(seg) === 0 && (attr & 0x9e) === 0x92;
+};
+
+/** All modes seen, by their facts. Ids are given in order of appearance, which the guest determines. */
+export class ModeTable {
+  private readonly modes = new Map<string, ExecMode>();
+
+  of(c: Context): ExecMode {
+    const protectedMode = (c.lo(STATE.cr0) & 1) !== 0;
+    const vm86 = protectedMode && (c.u32(STATE.eflags) & EFLAGS.VM) !== 0;
+    const cs = c.segAttributes(CS);
+    const long = (c.lo(STATE.efer) & LMA) !== 0;
+    const is64 = long && (cs & SEG.l) !== 0;
+    const bits = is64 ? 64 : !protectedMode || vm86 || !(cs & SEG.db) ? 16 : 32;
+    const ss32 = is64 ? 8 : protectedMode && !vm86 && c.segAttributes(SS) & SEG.db ? 4 : 2;
+    const cpl = c.cpl;
+    const flat =
+      is64 ||
+      (protectedMode &&
+        flatSegment(c, DS) &&
+        flatSegment(c, ES) &&
+        flatSegment(c, SS) &&
+        c.segBase(CS) === 0 &&
+        c.segLimit(CS) === 0xffffffff);
+    const csBase = is64 ? (0 as Lin) : c.segBase(CS);
+    const csLimit = is64 ? 0 : c.segLimit(CS);
+    const key = `${bits}/${flat}/${ss32}/${cpl}/${csBase}/${csLimit}/${protectedMode}/${vm86}`;
+    let mode = this.modes.get(key);
+    if (!mode) {
+      mode = {
+        id: this.modes.size,
+        bits,
+        flat,
+        stackSize: ss32,
+        cpl,
+        csBase,
+        csLimit,
+        protectedMode,
+        vm86,
+        handlerKey: `${bits}${flat ? 'f' : 's'}${ss32}`,
+      };
+      this.modes.set(key, mode);
+    }
+    return mode;
+  }
+}

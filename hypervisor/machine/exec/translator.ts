@@ -1,0 +1,261 @@
+// From instruction bytes to threaded code: decodes a block and writes its records.
+//
+// A block runs to the first instruction that always leaves it, to a system instruction, to MAX_BLOCK instructions, or to the end of its
+// page. Conditional branches that are not taken run on inside the block.
+
+import type { Lin, Mfn } from '../addresses.ts';
+import type { Decoded, DecodedOperand } from '../isa/decoded.ts';
+import { type AnyInsn, insn } from '../isa/insn.ts';
+import type { Ram } from '../mmu/ram.ts';
+import type { OperandShape } from '../stage/wasm-builder.ts';
+import { STATE } from '../state.ts';
+import { type CodeCache, type CodePage, RECORDS_PER_CHUNK } from './code-cache.ts';
+import { decode } from './decode.ts';
+import type { Handlers } from './handlers.ts';
+import { jumpSlot } from './jump-cache.ts';
+import type { ExecMode } from './mode.ts';
+import { REC, RECORD_SIZE, STOP } from './records.ts';
+
+export const MAX_BLOCK = 48;
+
+/** Ends a block that runs on: control goes to its operand, at no charge. */
+const GOTO = insn('(goto)', { sdm: '', forms: '', operands: { target: 'r' }, sem: (b, o) => b.goto(o.target) });
+
+export interface BlockRequest {
+  readonly page: CodePage;
+  /** Offset of the first instruction in the page. */
+  readonly offset: number;
+  /** Decode at most this many instructions and stop before the next (for a deadline); undefined for an ordinary, cached block. */
+  readonly limit: number | undefined;
+  /** Frame of the linear page after this one, or -1 when it cannot be fetched: asked only when an instruction runs into it. */
+  readonly nextFrame: () => number;
+}
+
+export class Translator {
+  private readonly ram: Ram;
+  private readonly cache: CodeCache;
+  private readonly handlers: Handlers;
+  /** Whether the CPUID profile has a feature that an instruction asks for. */
+  private readonly hasFeature: (name: string) => boolean;
+  private readonly cursors = new Map<CodePage, { at: number; left: number }>();
+  private readonly seam = new Uint8Array(32);
+  blocks = 0;
+  instructions = 0;
+
+  constructor(ram: Ram, cache: CodeCache, handlers: Handlers, hasFeature: (name: string) => boolean) {
+    this.ram = ram;
+    this.cache = cache;
+    this.handlers = handlers;
+    this.hasFeature = hasFeature;
+  }
+
+  /** Forgets where pages have room: after the cache was reset, or at any time at the cost of some of it. */
+  forget(page?: CodePage): void {
+    if (page) this.cursors.delete(page);
+    else this.cursors.clear();
+  }
+
+  /** Host address of room for n records that belong to page. */
+  private room(page: CodePage, n: number): number | undefined {
+    let c = this.cursors.get(page);
+    if (!c || c.left < n) {
+      const at = this.cache.chunk(page);
+      if (at === undefined) return undefined;
+      c = { at, left: RECORDS_PER_CHUNK };
+      this.cursors.set(page, c);
+    }
+    return c.at;
+  }
+  private take(page: CodePage, n: number): void {
+    const c = this.cursors.get(page)!;
+    c.at += n * RECORD_SIZE;
+    c.left -= n;
+  }
+
+  /**
+   * Translates the block and returns its first record; undefined when the arena is full. 'fetch' when the first instruction runs into a
+   * page that cannot be fetched (the caller raises the fault).
+   */
+  translate(q: BlockRequest): number | undefined | 'fetch' {
+    const { page } = q;
+    const max = Math.min(q.limit ?? MAX_BLOCK, MAX_BLOCK);
+    const temporary = q.limit !== undefined;
+    const start = temporary ? this.cache.scratchFor(page) : this.room(page, max + 1);
+    if (start === undefined) return undefined;
+    let at = start;
+    let count = 0;
+    let offset = q.offset;
+    let ended = false;
+    let straddle: Mfn | undefined;
+    this.blocks++;
+    while (count < max && offset < 4096 && !ended) {
+      const bytes = this.ram.base + page.frame * 4096;
+      let d = decode(this.ram.u8, bytes + offset, 4096 - offset, page.mode);
+      if (d === 'needBytes') {
+        if (count > 0) break;
+        const next = q.nextFrame();
+        if (next < 0) return 'fetch';
+        const have = 4096 - offset;
+        this.seam.fill(0);
+        this.seam.set(this.ram.u8.subarray(bytes + offset, bytes + 4096));
+        this.seam.set(this.ram.u8.subarray(this.ram.base + next * 4096, this.ram.base + next * 4096 + 16), have);
+        d = decode(this.seam, 0, 32, page.mode);
+        straddle = next as Mfn;
+      }
+      this.clear(at);
+      const w16 = (at + REC.pageOffset) >>> 1;
+      this.ram.u16[w16] = offset;
+      if (typeof d === 'string') {
+        // #UD, or #GP(0) for an instruction of more than 15 bytes: TypeScript finds out which when it gets there.
+        this.ram.u32[at >>> 2] = STOP.system;
+        ended = true;
+        this.cache.mark(page.frame, offset, 1);
+        offset += 1;
+      } else {
+        this.ram.u8[at + REC.length] = d.length;
+        ended = this.lower(d, at, page, offset, temporary || straddle !== undefined);
+        this.cache.mark(page.frame, offset, Math.min(d.length, 4096 - offset));
+        if (straddle !== undefined && offset + d.length > 4096) this.cache.mark(straddle, 0, offset + d.length - 4096);
+        offset += d.length;
+      }
+      at += RECORD_SIZE;
+      count++;
+      if (straddle !== undefined) break;
+    }
+    if (!ended) {
+      this.clear(at);
+      if (temporary && count >= max && straddle === undefined && offset < 4096) {
+        this.ram.u16[(at + REC.pageOffset) >>> 1] = offset;
+        this.ram.u32[at >>> 2] = STOP.deadline;
+      } else this.goto(at, page, offset, temporary || straddle !== undefined);
+      at += RECORD_SIZE;
+    }
+    for (let i = 0; i < count; i++) this.ram.u8[start + i * RECORD_SIZE + REC.left] = count - i;
+    if (!temporary) this.take(page, (at - start) / RECORD_SIZE);
+    this.handlers.flush();
+    this.instructions += count;
+    if (straddle !== undefined && !temporary) {
+      page.straddles.set(q.offset, straddle);
+      this.cache.addStraddler(straddle, page);
+    }
+    if (!temporary) page.blocks.set(q.offset, start);
+    return start;
+  }
+
+  private clear(at: number): void {
+    this.ram.u32.fill(0, at >>> 2, (at + RECORD_SIZE) >>> 2);
+  }
+  private putLin(at: number, v: number): void {
+    this.ram.u32[at >>> 2] = (v % 0x1_0000_0000) | 0;
+    this.ram.u32[(at >>> 2) + 1] = Math.floor(v / 0x1_0000_0000) | 0;
+  }
+
+  /** A record that goes on at `offset` of the page (or in the page after it). */
+  goto(at: number, page: CodePage, offset: number, far: boolean): void {
+    this.ram.u16[(at + REC.pageOffset) >>> 1] = offset & 0xfff;
+    const near = !far && offset < 4096;
+    const rip = wrapRip(page.lin - page.mode.csBase + offset, page.mode);
+    this.putLin(at + REC.disp, rip);
+    if (!near) this.ram.u32[(at + REC.imm) >>> 2] = jumpSlot(rip);
+    this.ram.u32[at >>> 2] = this.handlers.index(GOTO, 8, 0, 8, 0, page.mode, page.mode.handlerKey, [{ kind: 'rel', near }]);
+  }
+
+  /** A record of its own for going on at an offset through the jump cache: what an in-page branch to a straddling instruction links to. */
+  detour(page: CodePage, offset: number): number | undefined {
+    const at = this.room(page, 1);
+    if (at === undefined) return undefined;
+    this.clear(at);
+    this.goto(at, page, offset, true);
+    this.take(page, 1);
+    this.handlers.flush();
+    return at;
+  }
+
+  /** Writes the record of one instruction; returns whether it ends the block. */
+  private lower(d: Decoded, at: number, page: CodePage, offset: number, far: boolean): boolean {
+    const { mode } = page;
+    const i: AnyInsn = d.insn;
+    if (!i.sem || !this.allowed(i, mode) || d.operands.some(isSystemOperand)) {
+      this.ram.u32[at >>> 2] = STOP.system;
+      return true;
+    }
+    const next = wrapRip(page.lin - mode.csBase + offset + d.length, mode);
+    const shapes: OperandShape[] = [];
+    let field = 0;
+    const put = (stateOffset: number): number => {
+      this.ram.u16[((at + REC.fields) >>> 1) + field] = stateOffset;
+      return field++;
+    };
+    let hasRel = false;
+    for (const o of d.operands) {
+      switch (o.kind) {
+        case 'reg':
+          shapes.push(
+            o.class === 'gpr'
+              ? { kind: 'reg', size: o.size, field: put(STATE.gpr + o.index * 8 + (o.high ? 1 : 0)) }
+              : { kind: 'xmm', size: o.size, field: put(STATE.xmm + o.index * 16) },
+          );
+          break;
+        case 'imm':
+          shapes.push({ kind: 'imm', size: o.size });
+          this.ram.u32[(at + REC.imm) >>> 2] = o.lo;
+          this.ram.u32[((at + REC.imm) >>> 2) + 1] = o.hi;
+          break;
+        case 'rel': {
+          hasRel = true;
+          const target = wrapRip(page.lin - mode.csBase + offset + d.length + o.disp, mode, d.opSize);
+          const near = !far && inPage(target, page);
+          shapes.push({ kind: 'rel', near });
+          this.putLin(at + REC.disp, target);
+          if (!near) this.ram.u32[(at + REC.imm) >>> 2] = jumpSlot(target);
+          this.putLin(at + REC.fields, next);
+          break;
+        }
+        case 'mem': {
+          const rip = o.base === 16;
+          const base = o.base >= 0 && !rip ? put(STATE.gpr + o.base * 8) : -1;
+          const index = o.index >= 0 ? put(STATE.gpr + o.index * 8) : -1;
+          shapes.push({ kind: 'mem', size: o.size, seg: o.seg, addrSize: d.addrSize, base, index, scale: index >= 0 ? o.scale : 0 });
+          if (rip) this.putLin(at + REC.disp, next + o.disp);
+          else {
+            this.ram.u32[(at + REC.disp) >>> 2] = o.disp;
+            this.ram.u32[((at + REC.disp) >>> 2) + 1] = o.dispHi;
+          }
+          break;
+        }
+        default:
+          throw new Error(`operand of kind ${o.kind} in staged ${i.mnemonic}`);
+      }
+    }
+    if (!hasRel && !d.operands.some((o) => o.kind === 'imm')) this.putLin(at + REC.imm, next);
+    const handler = this.handlers.index(i, d.opSize, d.cc, d.addrSize, d.rep, mode, mode.handlerKey, shapes);
+    this.ram.u32[at >>> 2] = handler;
+    return this.handlers.endsBlock[handler] === 1;
+  }
+
+  /** Whether an instruction may run in this mode at all; if not, TypeScript raises what is due. */
+  allowed(i: AnyInsn, mode: ExecMode): boolean {
+    if (i.cpuid && !this.hasFeature(i.cpuid)) return false;
+    const checks = i.check === undefined ? [] : typeof i.check === 'string' ? [i.check] : i.check;
+    for (const c of checks) {
+      if (c === 'cpl0' && mode.cpl !== 0) return false;
+      if (c === 'not64' && mode.bits === 64) return false;
+      if (c === 'only64' && mode.bits !== 64) return false;
+      if (c === 'protected' && (!mode.protectedMode || mode.vm86)) return false;
+    }
+    return true;
+  }
+}
+
+const isSystemOperand = (o: DecodedOperand): boolean => o.kind === 'far' || (o.kind === 'reg' && o.class !== 'gpr' && o.class !== 'xmm');
+
+/** RIP, EIP or IP arithmetic. */
+function wrapRip(rip: number, mode: ExecMode, opSize = 8): Lin {
+  if (mode.bits === 64) return rip as Lin;
+  const v = rip >>> 0;
+  return (opSize === 2 ? v & 0xffff : v) as Lin;
+}
+const inPage = (rip: Lin, page: CodePage): boolean => {
+  const lin = rip + page.mode.csBase;
+  return lin >= page.lin && lin < page.lin + 4096;
+};

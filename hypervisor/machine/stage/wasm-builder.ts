@@ -1,0 +1,771 @@
+// The Builder whose values are WebAssembly locals: running a semantics function on it emits the code of one interpreter handler.
+// Where operands come from is left to an OperandSource, so that the JIT can put constants where the interpreter loads record fields.
+
+import { PARAM, REC, RECORD_SIZE, STOP } from '../exec/records.ts';
+import { I32, I64, OP, pushS32, pushS64, pushU, type ValType } from '../exec/wasm.ts';
+import { HARDWARE, JUMP_CACHE_ENTRIES, STATE, TLB_ENTRIES } from '../state.ts';
+import type { Builder, Operand, Readable, SimdBuilder, Size, Var, Writable } from './builder.ts';
+import { createSimd, type XVal } from './wasm-simd.ts';
+
+/** A value: a constant, or a local of either integer type. `bits` bounds its magnitude: the value is below 2^bits, unsigned. */
+export interface Val {
+  readonly type: typeof I32 | typeof I64;
+  /** -1 for a constant. */
+  readonly local: number;
+  readonly c: bigint;
+  readonly bits: number;
+}
+
+/** Facts about the code segment and stack that a handler is specialised for. */
+export interface HandlerMode {
+  readonly bits: 16 | 32 | 64;
+  /** CS, DS, ES and SS have base 0 and limit 4 GiB: no segment arithmetic (always so in 64-bit mode). */
+  readonly flat: boolean;
+  readonly stackSize: 2 | 4 | 8;
+}
+
+export type OperandShape =
+  | { readonly kind: 'reg'; readonly size: number; readonly field: number }
+  | { readonly kind: 'xmm'; readonly size: number; readonly field: number }
+  | { readonly kind: 'imm'; readonly size: number }
+  | { readonly kind: 'rel'; readonly near: boolean }
+  | {
+      readonly kind: 'mem';
+      readonly size: number;
+      readonly seg: number;
+      readonly addrSize: 2 | 4 | 8;
+      /** Record fields that hold the registers' state offsets; -1 for none. */
+      readonly base: number;
+      readonly index: number;
+      readonly scale: number;
+    };
+
+export interface StagedOperand extends Operand {
+  readonly shape: OperandShape;
+}
+
+/** Functions that handlers import from TypeScript, after the exits. */
+export const IMPORTS = { probe: 0, commit: 1, segment: 2 } as const;
+/** Type indices in every handler module. */
+export const TYPE = { handler: 0, probe: 1, commit: 2 } as const;
+
+const CS = 1;
+const FS = 4;
+
+interface Cell {
+  readonly host: number;
+  readonly window: number;
+}
+
+export class WasmBuilder implements Builder<Val, XVal> {
+  readonly code: number[] = [];
+  readonly locals: ValType[] = [];
+  readonly mode: {
+    readonly bits: 16 | 32 | 64;
+    readonly stackSize: 2 | 4 | 8;
+    readonly addrSize: 2 | 4 | 8;
+    readonly rep: 0 | 0xf2 | 0xf3;
+  };
+  readonly x: SimdBuilder<Val, XVal>;
+  /** Set when the instruction always leaves its block (an unconditional jump). */
+  ends = false;
+  private depth = 0;
+  private readonly flat: boolean;
+  private readonly nextRipAt: number;
+  /** Host addresses of 'rw' memory operands, checked when they were read. */
+  private readonly cells = new Map<Operand, Cell>();
+  private readonly addresses = new Map<Operand, Val>();
+
+  constructor(mode: HandlerMode, addrSize: 2 | 4 | 8, rep: 0 | 0xf2 | 0xf3, hasRel: boolean) {
+    this.mode = { bits: mode.bits, stackSize: mode.stackSize, addrSize, rep };
+    this.flat = mode.flat;
+    this.nextRipAt = hasRel ? REC.fields : REC.imm;
+    this.x = createSimd(this);
+  }
+
+  // --- emission primitives (also used by wasm-simd.ts)
+  local(type: ValType): number {
+    this.locals.push(type);
+    return 4 + this.locals.length;
+  }
+  op(...bytes: number[]): void {
+    for (const b of bytes) this.code.push(b);
+  }
+  get(local: number): void {
+    this.code.push(OP.local_get);
+    pushU(this.code, local);
+  }
+  set(local: number): void {
+    this.code.push(OP.local_set);
+    pushU(this.code, local);
+  }
+  tee(local: number): void {
+    this.code.push(OP.local_tee);
+    pushU(this.code, local);
+  }
+  c32(n: number): void {
+    this.code.push(OP.i32_const);
+    pushS32(this.code, n);
+  }
+  c64(n: bigint): void {
+    this.code.push(OP.i64_const);
+    pushS64(this.code, n);
+  }
+  /** A load or store with no alignment promise. */
+  mem(op: number, offset: number): void {
+    this.code.push(op, 0);
+    pushU(this.code, offset);
+  }
+  /** Pushes v as an i64 / i32 (low half). */
+  push64(v: Val): void {
+    if (v.local < 0) this.c64(v.c);
+    else {
+      this.get(v.local);
+      if (v.type === I32) this.code.push(OP.i64_extend_i32_u);
+    }
+  }
+  push32(v: Val): void {
+    if (v.local < 0) this.c32(Number(BigInt.asIntN(32, v.c)));
+    else {
+      this.get(v.local);
+      if (v.type === I64) this.code.push(OP.i32_wrap_i64);
+    }
+  }
+  /** Takes the value on the wasm stack into a new local. */
+  take(type: typeof I32 | typeof I64, bits: number): Val {
+    const local = this.local(type);
+    this.set(local);
+    return { type, local, c: 0n, bits };
+  }
+  private bin(op: number, a: Val, b: Val, bits: number): Val {
+    this.push64(a);
+    this.push64(b);
+    this.code.push(op);
+    return this.take(I64, bits);
+  }
+  private cmp(op: number, a: Val, b: Val): Val {
+    this.push64(a);
+    this.push64(b);
+    this.code.push(op);
+    return this.take(I32, 1);
+  }
+  private static narrow(a: Val): boolean {
+    return a.type === I32 || (a.local < 0 && a.c >= 0n && a.c <= 0xffffffffn);
+  }
+  private logic(op32: number, op64: number, a: Val, b: Val, bits: number): Val {
+    if (WasmBuilder.narrow(a) && WasmBuilder.narrow(b) && (a.type === I32 || b.type === I32)) {
+      this.push32(a);
+      this.push32(b);
+      this.code.push(op32);
+      return this.take(I32, Math.min(bits, 32));
+    }
+    return this.bin(op64, a, b, bits);
+  }
+
+  // --- integers
+  k(n: number | bigint): Val {
+    const c = BigInt.asUintN(64, BigInt(n));
+    return { type: I64, local: -1, c, bits: c.toString(2).length };
+  }
+  add(a: Val, b: Val): Val {
+    return this.bin(OP.i64_add, a, b, Math.min(64, Math.max(a.bits, b.bits) + 1));
+  }
+  sub(a: Val, b: Val): Val {
+    return this.bin(OP.i64_sub, a, b, 64);
+  }
+  mul(a: Val, b: Val): Val {
+    return this.bin(OP.i64_mul, a, b, Math.min(64, a.bits + b.bits));
+  }
+  divU(a: Val, b: Val): Val {
+    return this.bin(OP.i64_div_u, a, b, a.bits);
+  }
+  remU(a: Val, b: Val): Val {
+    return this.bin(OP.i64_rem_u, a, b, b.bits);
+  }
+  divS(a: Val, b: Val): Val {
+    return this.bin(OP.i64_div_s, a, b, 64);
+  }
+  remS(a: Val, b: Val): Val {
+    return this.bin(OP.i64_rem_s, a, b, 64);
+  }
+  /** Schoolbook on 32-bit halves. */
+  mulHighU(a: Val, b: Val): Val {
+    const lo = (v: Val) => this.zext(v, 4);
+    const hi = (v: Val) => this.shr(v, this.k(32));
+    const ll = this.mul(lo(a), lo(b));
+    const m1 = this.add(this.mul(hi(a), lo(b)), hi(ll));
+    const m2 = this.add(this.mul(lo(a), hi(b)), lo(m1));
+    return this.add(this.add(this.mul(hi(a), hi(b)), hi(m1)), hi(m2));
+  }
+  mulHighS(a: Val, b: Val): Val {
+    const fix = (x: Val, y: Val) => this.and(this.sar(x, this.k(63)), y);
+    return this.sub(this.sub(this.mulHighU(a, b), fix(a, b)), fix(b, a));
+  }
+  and(a: Val, b: Val): Val {
+    return this.logic(OP.i32_and, OP.i64_and, a, b, Math.min(a.bits, b.bits));
+  }
+  or(a: Val, b: Val): Val {
+    return this.logic(OP.i32_or, OP.i64_or, a, b, Math.max(a.bits, b.bits));
+  }
+  xor(a: Val, b: Val): Val {
+    return this.logic(OP.i32_xor, OP.i64_xor, a, b, Math.max(a.bits, b.bits));
+  }
+  not(a: Val): Val {
+    return this.bin(OP.i64_xor, a, this.k(-1n), 64);
+  }
+  shl(a: Val, n: Val): Val {
+    return this.bin(OP.i64_shl, a, n, n.local < 0 ? Math.min(64, a.bits + Number(n.c & 63n)) : 64);
+  }
+  shr(a: Val, n: Val): Val {
+    const by = n.local < 0 ? Number(n.c & 63n) : 0;
+    if (a.type === I32 && n.local < 0 && by < 32) {
+      this.push32(a);
+      this.c32(by);
+      this.code.push(OP.i32_shr_u);
+      return this.take(I32, Math.max(1, a.bits - by));
+    }
+    return this.bin(OP.i64_shr_u, a, n, Math.max(1, a.bits - by));
+  }
+  sar(a: Val, n: Val): Val {
+    return this.bin(OP.i64_shr_s, a, n, 64);
+  }
+  rotl(a: Val, n: Val): Val {
+    return this.bin(OP.i64_rotl, a, n, 64);
+  }
+  rotr(a: Val, n: Val): Val {
+    return this.bin(OP.i64_rotr, a, n, 64);
+  }
+  private un(op: number, a: Val, bits: number): Val {
+    this.push64(a);
+    this.code.push(op);
+    return this.take(I64, bits);
+  }
+  clz(a: Val): Val {
+    return this.un(OP.i64_clz, a, 7);
+  }
+  ctz(a: Val): Val {
+    return this.un(OP.i64_ctz, a, 7);
+  }
+  popcnt(a: Val): Val {
+    return this.un(OP.i64_popcnt, a, 7);
+  }
+  eq(a: Val, b: Val): Val {
+    return this.cmp(OP.i64_eq, a, b);
+  }
+  ne(a: Val, b: Val): Val {
+    return this.cmp(OP.i64_ne, a, b);
+  }
+  eqz(a: Val): Val {
+    if (a.local >= 0 && a.type === I32) {
+      this.get(a.local);
+      this.code.push(OP.i32_eqz);
+    } else {
+      this.push64(a);
+      this.code.push(OP.i64_eqz);
+    }
+    return this.take(I32, 1);
+  }
+  ltU(a: Val, b: Val): Val {
+    return this.cmp(OP.i64_lt_u, a, b);
+  }
+  leU(a: Val, b: Val): Val {
+    return this.cmp(OP.i64_le_u, a, b);
+  }
+  ltS(a: Val, b: Val): Val {
+    return this.cmp(OP.i64_lt_s, a, b);
+  }
+  leS(a: Val, b: Val): Val {
+    return this.cmp(OP.i64_le_s, a, b);
+  }
+  /** Pushes c as a wasm condition. */
+  private cond(c: Val): void {
+    if (c.local >= 0 && c.type === I64) {
+      if (c.bits <= 32) {
+        this.get(c.local);
+        this.code.push(OP.i32_wrap_i64);
+      } else {
+        this.get(c.local);
+        this.c64(0n);
+        this.code.push(OP.i64_ne);
+      }
+    } else if (c.local < 0) this.c32(c.c === 0n ? 0 : 1);
+    else this.get(c.local);
+  }
+  select(c: Val, a: Val, b: Val): Val {
+    this.push64(a);
+    this.push64(b);
+    this.cond(c);
+    this.code.push(OP.select);
+    return this.take(I64, Math.max(a.bits, b.bits));
+  }
+  zext(a: Val, size: Size): Val {
+    if (size === 8 || a.bits <= size * 8) return a;
+    return this.and(a, this.k((1n << BigInt(size * 8)) - 1n));
+  }
+  sext(a: Val, size: Size): Val {
+    if (size === 8 || a.bits < size * 8) return a;
+    return this.un(size === 1 ? OP.i64_extend8_s : size === 2 ? OP.i64_extend16_s : OP.i64_extend32_s, a, 64);
+  }
+
+  // --- control inside the instruction
+  var(init: Val): Var<Val> {
+    const local = this.local(I64);
+    this.push64(init);
+    this.set(local);
+    return {
+      get: () => {
+        this.get(local);
+        return this.take(I64, 64);
+      },
+      set: (v) => {
+        this.push64(v);
+        this.set(local);
+      },
+    };
+  }
+  if(c: Val, then: () => void, otherwise?: () => void): void {
+    this.cond(c);
+    this.code.push(OP.if, 0x40);
+    this.depth++;
+    then();
+    if (otherwise) {
+      this.code.push(OP.else);
+      otherwise();
+    }
+    this.depth--;
+    this.code.push(OP.end);
+  }
+  while(cond: () => Val, body: () => void): void {
+    this.code.push(OP.loop, 0x40);
+    this.cond(cond());
+    this.code.push(OP.if, 0x40);
+    body();
+    this.code.push(OP.br);
+    pushU(this.code, 1);
+    this.code.push(OP.end, OP.end);
+  }
+
+  // --- operands
+  private shape(o: Operand): OperandShape {
+    return (o as StagedOperand).shape;
+  }
+  /** Pushes cpu + the state offset in a record field. */
+  pushField(field: number): void {
+    this.get(PARAM.rec);
+    this.mem(OP.i32_load16_u, REC.fields + field * 2);
+    this.get(PARAM.cpu);
+    this.code.push(OP.i32_add);
+  }
+  private loadAs(size: number, offset: number): Val {
+    const op = size === 8 ? OP.i64_load : size === 4 ? OP.i64_load32_u : size === 2 ? OP.i64_load16_u : OP.i64_load8_u;
+    this.mem(op, offset);
+    return this.take(I64, size * 8);
+  }
+  private storeOp(size: number): number {
+    return size === 8 ? OP.i64_store : size === 4 ? OP.i64_store32 : size === 2 ? OP.i64_store16 : OP.i64_store8;
+  }
+  read(o: Readable): Val {
+    const s = this.shape(o);
+    switch (s.kind) {
+      case 'reg':
+        this.pushField(s.field);
+        return this.loadAs(s.size, 0);
+      case 'imm':
+        this.get(PARAM.rec);
+        this.mem(OP.i64_load, REC.imm);
+        return this.zext(this.take(I64, 64), s.size as Size);
+      case 'mem': {
+        const cell = this.probe(this.linear(s.seg, this.address(o), s.size, o.access === 'rw'), s.size, o.access === 'rw', s.seg);
+        if (o.access === 'rw') this.cells.set(o, cell);
+        this.get(cell.host);
+        return this.loadAs(s.size, 0);
+      }
+      case 'xmm':
+        this.pushField(s.field);
+        return this.loadAs(Math.min(s.size, 8), 0);
+      default:
+        throw new Error(`operand of kind ${s.kind} cannot be read`);
+    }
+  }
+  write(o: Writable, v: Val): void {
+    const s = this.shape(o);
+    if (s.kind === 'reg') {
+      this.pushField(s.field);
+      this.push64(s.size === 4 ? this.zext(v, 4) : v);
+      this.mem(s.size === 4 ? OP.i64_store : this.storeOp(s.size), 0);
+    } else if (s.kind === 'mem') {
+      const cell = this.cells.get(o) ?? this.probe(this.linear(s.seg, this.address(o), s.size, true), s.size, true, s.seg);
+      this.storeCell(cell, s.size, v);
+    } else throw new Error(`operand of kind ${s.kind} cannot be written`);
+  }
+  storeCell(cell: Cell, size: number, v: Val): void {
+    this.get(cell.host);
+    this.push64(v);
+    this.mem(this.storeOp(size), 0);
+    this.commitCell(cell);
+  }
+  commitCell(cell: Cell): void {
+    this.get(cell.window);
+    this.code.push(OP.if, 0x40);
+    this.get(PARAM.cpu);
+    this.get(cell.host);
+    this.code.push(OP.call, IMPORTS.commit, OP.end);
+  }
+  address(o: Operand): Val {
+    const known = this.addresses.get(o);
+    if (known) return known;
+    const s = this.shape(o);
+    if (s.kind !== 'mem') throw new Error('only a memory operand has an address');
+    this.get(PARAM.rec);
+    this.mem(OP.i64_load, REC.disp);
+    if (s.base >= 0) {
+      this.pushField(s.base);
+      this.mem(OP.i64_load, 0);
+      this.code.push(OP.i64_add);
+    }
+    if (s.index >= 0) {
+      this.pushField(s.index);
+      this.mem(OP.i64_load, 0);
+      if (s.scale > 0) {
+        this.c64(BigInt(s.scale));
+        this.code.push(OP.i64_shl);
+      }
+      this.code.push(OP.i64_add);
+    }
+    const v = this.zext(this.take(I64, 64), s.addrSize);
+    this.addresses.set(o, v);
+    return v;
+  }
+  segment(o: Operand): number {
+    const s = this.shape(o);
+    if (s.kind !== 'mem') throw new Error('only a memory operand has a segment');
+    return s.seg;
+  }
+
+  // --- registers, memory and state by name
+  reg(n: number, size: Size): Val {
+    this.get(PARAM.cpu);
+    return this.loadAs(size, STATE.gpr + n * 8);
+  }
+  setReg(n: number, size: Size, v: Val): void {
+    this.get(PARAM.cpu);
+    this.push64(size === 4 ? this.zext(v, 4) : v);
+    this.mem(size === 4 ? OP.i64_store : this.storeOp(size), STATE.gpr + n * 8);
+  }
+  load(seg: number, offset: Val, size: Size): Val {
+    const cell = this.probe(this.linear(seg, offset, size, false), size, false, seg);
+    this.get(cell.host);
+    return this.loadAs(size, 0);
+  }
+  loadRw(seg: number, offset: Val, size: Size): Val {
+    const cell = this.probe(this.linear(seg, offset, size, true), size, true, seg);
+    this.get(cell.host);
+    return this.loadAs(size, 0);
+  }
+  store(seg: number, offset: Val, size: Size, v: Val): void {
+    this.storeCell(this.probe(this.linear(seg, offset, size, true), size, true, seg), size, v);
+  }
+  state(offset: number, size: Size): Val {
+    this.get(PARAM.cpu);
+    return this.loadAs(size, offset);
+  }
+  setState(offset: number, size: Size, v: Val): void {
+    this.get(PARAM.cpu);
+    this.push64(v);
+    this.mem(this.storeOp(size), offset);
+  }
+
+  /** Segment arithmetic: the linear address of an offset, limit and rights checked outside 64-bit and flat code. */
+  linear(seg: number, offset: Val, size: number, write: boolean): Val {
+    const at = STATE.seg + seg * 16;
+    if (this.mode.bits === 64) {
+      if (seg < FS) return offset;
+      this.get(PARAM.cpu);
+      this.mem(OP.i64_load, at + 8);
+      return this.add(this.take(I64, 64), offset);
+    }
+    if (this.flat && seg < FS) return this.zext(offset, 4);
+    // Fast when the segment is present data, expand-up, writable where that is asked, and the access lies within the limit.
+    this.get(PARAM.cpu);
+    this.mem(OP.i32_load16_u, at + 2);
+    this.c32(write ? 0x9e : 0x9c);
+    this.op(OP.i32_and);
+    this.c32(write ? 0x92 : 0x90);
+    this.op(OP.i32_ne);
+    this.push64(this.add(offset, this.k(size - 1)));
+    this.get(PARAM.cpu);
+    this.mem(OP.i64_load32_u, at + 4);
+    this.op(OP.i64_gt_u, OP.i32_or, OP.if, 0x40);
+    this.saveScratch(offset);
+    this.get(PARAM.cpu);
+    this.get(PARAM.rec);
+    this.c32(size | (write ? 0x100 : 0) | (seg << 16));
+    this.op(OP.call, IMPORTS.segment, OP.i32_eqz, OP.if, 0x40);
+    this.stop(STOP.fault);
+    this.op(OP.end, OP.end);
+    this.get(PARAM.cpu);
+    this.mem(OP.i64_load, at + 8);
+    return this.zext(this.add(this.take(I64, 64), offset), 4);
+  }
+  private saveScratch(v: Val): void {
+    this.get(PARAM.cpu);
+    this.push64(v);
+    this.mem(OP.i64_store, HARDWARE.scratch);
+  }
+
+  /**
+   * Translates a linear address for an access: inline TLB check, else TypeScript. The tag is compared with the page of the last byte
+   * and the entry chosen by the first, so an access across two pages never hits.
+   */
+  probe(lin: Val, size: number, write: boolean, seg: number): Cell {
+    const entry = this.local(I32);
+    const host = this.local(I32);
+    const window = this.local(I32);
+    const addr = this.local(I64);
+    this.push64(lin);
+    this.tee(addr);
+    this.c64(12n);
+    this.op(OP.i64_shr_u, OP.i32_wrap_i64);
+    this.c32(TLB_ENTRIES - 1);
+    this.op(OP.i32_and);
+    this.c32(5);
+    this.op(OP.i32_shl);
+    this.get(PARAM.cpu);
+    this.op(OP.i32_add);
+    this.tee(entry);
+    this.mem(OP.i64_load, HARDWARE.tlb + (write ? 8 : 0));
+    this.get(addr);
+    if (size > 1) {
+      this.c64(BigInt(size - 1));
+      this.op(OP.i64_add);
+    }
+    this.c64(12n);
+    this.op(OP.i64_shr_u);
+    this.get(PARAM.cpu);
+    this.mem(OP.i64_load, HARDWARE.ctx);
+    this.op(OP.i64_or, OP.i64_eq, OP.if, 0x40);
+    this.get(addr);
+    this.op(OP.i32_wrap_i64);
+    this.get(entry);
+    this.mem(OP.i32_load, HARDWARE.tlb + 24);
+    this.op(OP.i32_add);
+    this.set(host);
+    // Locals start at zero, but in a loop an earlier round may have set this.
+    this.c32(0);
+    this.set(window);
+    this.op(OP.else);
+    this.get(PARAM.cpu);
+    this.get(addr);
+    this.mem(OP.i64_store, HARDWARE.scratch);
+    this.get(PARAM.cpu);
+    this.get(PARAM.rec);
+    this.c32(size | (write ? 0x100 : 0) | (seg << 16));
+    this.op(OP.call, IMPORTS.probe);
+    this.tee(host);
+    this.op(OP.i32_eqz, OP.if, 0x40);
+    this.stop(STOP.fault);
+    this.op(OP.end);
+    this.c32(write ? 1 : 0);
+    this.set(window);
+    this.op(OP.end);
+    return { host, window };
+  }
+
+  // --- flags
+  flagRes(): Val {
+    return { type: I64, local: PARAM.res, c: 0n, bits: 64 };
+  }
+  flagAux(): Val {
+    return { type: I32, local: PARAM.aux, c: 0n, bits: 32 };
+  }
+  setFlags(res: Val, aux: Val): void {
+    this.push64(res);
+    this.push32(aux);
+    this.set(PARAM.aux);
+    this.set(PARAM.res);
+  }
+
+  // --- leaving the instruction
+  /** Tail call to a record's handler. */
+  private run(rec: () => void): void {
+    this.get(PARAM.cpu);
+    rec();
+    const at = this.local(I32);
+    this.tee(at);
+    this.get(PARAM.fuel);
+    this.get(PARAM.res);
+    this.get(PARAM.aux);
+    this.get(at);
+    this.mem(OP.i32_load, REC.handler);
+    this.op(OP.return_call_indirect, TYPE.handler, 0);
+  }
+  /** To the record after this one. */
+  next(): void {
+    this.run(() => {
+      this.get(PARAM.rec);
+      this.c32(RECORD_SIZE);
+      this.op(OP.i32_add);
+    });
+  }
+  stop(code: number): void {
+    for (const p of [PARAM.cpu, PARAM.rec, PARAM.fuel, PARAM.res, PARAM.aux]) this.get(p);
+    this.c32(code);
+    this.op(OP.return_call_indirect, TYPE.handler, 0);
+  }
+  /** To the record in a local, which begins a block: pays for it. `refund`: give back what was paid for the rest of this block. */
+  private enter(target: number, refund: boolean): void {
+    this.get(PARAM.fuel);
+    if (refund) {
+      this.get(PARAM.rec);
+      this.mem(OP.i32_load8_u, REC.left);
+      this.op(OP.i32_add);
+      this.c32(1);
+      this.op(OP.i32_sub);
+      this.tee(PARAM.fuel);
+    }
+    this.get(target);
+    this.mem(OP.i32_load8_u, REC.left);
+    this.op(OP.i32_sub);
+    const fuel = this.local(I32);
+    this.tee(fuel);
+    this.c32(0);
+    this.op(OP.i32_lt_s, OP.if, 0x40);
+    this.get(PARAM.cpu);
+    this.get(target);
+    for (const p of [PARAM.fuel, PARAM.res, PARAM.aux]) this.get(p);
+    this.c32(STOP.deadline);
+    this.op(OP.return_call_indirect, TYPE.handler, 0, OP.end);
+    this.get(fuel);
+    this.set(PARAM.fuel);
+    this.run(() => this.get(target));
+  }
+  nextRip(): Val {
+    this.get(PARAM.rec);
+    this.mem(OP.i64_load, this.nextRipAt);
+    return this.take(I64, 64);
+  }
+  goto(o: Operand): void {
+    this.ends ||= this.depth === 0;
+    this.branch(o, false);
+  }
+  gotoIf(c: Val, o: Operand): void {
+    this.cond(c);
+    this.op(OP.if, 0x40);
+    this.branch(o, true);
+    this.op(OP.end);
+  }
+  private branch(o: Operand, refund: boolean): void {
+    const s = this.shape(o);
+    if (s.kind !== 'rel') throw new Error('a branch needs a relative operand');
+    if (s.near) {
+      const target = this.local(I32);
+      this.get(PARAM.rec);
+      this.mem(OP.i32_load, REC.imm);
+      this.tee(target);
+      this.op(OP.i32_eqz, OP.if, 0x40);
+      this.stop(STOP.link);
+      this.op(OP.end);
+      this.enter(target, refund);
+    } else {
+      const rip = this.local(I64);
+      this.get(PARAM.rec);
+      this.mem(OP.i64_load, REC.disp);
+      this.set(rip);
+      const slot = this.local(I32);
+      this.get(PARAM.rec);
+      this.mem(OP.i32_load, REC.imm);
+      this.get(PARAM.cpu);
+      this.op(OP.i32_add);
+      this.set(slot);
+      this.throughJumpCache(rip, slot, refund);
+    }
+  }
+  jump(rip: Val): void {
+    this.ends ||= this.depth === 0;
+    const target = this.local(I64);
+    this.push64(rip);
+    this.set(target);
+    const slot = this.local(I32);
+    // Slot of the jump cache: the 64 slots of a page lie together (jumpSlot() in exec/jump-cache.ts computes the same).
+    const page = this.local(I32);
+    this.get(target);
+    this.c64(12n);
+    this.op(OP.i64_shr_u, OP.i32_wrap_i64);
+    this.tee(page);
+    this.get(page);
+    this.c32(6);
+    this.op(OP.i32_shr_u, OP.i32_xor);
+    this.c32(JUMP_CACHE_ENTRIES / 64 - 1);
+    this.op(OP.i32_and);
+    this.c32(10);
+    this.op(OP.i32_shl);
+    this.get(target);
+    this.op(OP.i32_wrap_i64);
+    this.get(target);
+    this.c64(6n);
+    this.op(OP.i64_shr_u, OP.i32_wrap_i64, OP.i32_xor);
+    this.c32(63);
+    this.op(OP.i32_and);
+    this.c32(4);
+    this.op(OP.i32_shl, OP.i32_or);
+    this.get(PARAM.cpu);
+    this.op(OP.i32_add);
+    this.set(slot);
+    // A RIP that is not canonical could match another context's entry: leave it to TypeScript.
+    this.get(target);
+    this.c64(16n);
+    this.op(OP.i64_shl);
+    this.c64(16n);
+    this.op(OP.i64_shr_s);
+    this.get(target);
+    this.op(OP.i64_eq, OP.if, 0x40);
+    this.throughJumpCache(target, slot, false);
+    this.op(OP.end);
+    this.lookup(target);
+  }
+  /** Enters the block that the jump cache has for a RIP; falls through to a lookup stop. */
+  private throughJumpCache(rip: number, slot: number, refund: boolean): void {
+    this.get(slot);
+    this.mem(OP.i64_load, HARDWARE.jumpCache);
+    this.get(rip);
+    this.get(PARAM.cpu);
+    this.mem(OP.i64_load, HARDWARE.ctx);
+    this.op(OP.i64_xor, OP.i64_eq, OP.if, 0x40);
+    const target = this.local(I32);
+    this.get(slot);
+    this.mem(OP.i32_load, HARDWARE.jumpCache + 8);
+    this.set(target);
+    this.enter(target, refund);
+    this.op(OP.end);
+    this.lookup(rip);
+  }
+  private lookup(rip: number): void {
+    this.get(PARAM.cpu);
+    this.get(rip);
+    this.mem(OP.i64_store, STATE.rip);
+    this.stop(STOP.lookup);
+  }
+  checkJump(rip: Val): void {
+    if (this.mode.bits === 64) {
+      const sign = this.sar(this.shl(rip, this.k(16)), this.k(16));
+      this.if(this.ne(sign, rip), () => this.raise(13, 0));
+    } else if (!this.flat) {
+      this.get(PARAM.cpu);
+      this.mem(OP.i64_load32_u, STATE.seg + CS * 16 + 4);
+      const limit = this.take(I64, 32);
+      this.if(this.ltU(limit, rip), () => this.raise(13, 0));
+    }
+  }
+  again(): void {
+    this.stop(STOP.again);
+  }
+  raise(vector: number, errorCode = -1): void {
+    this.get(PARAM.cpu);
+    this.c64(BigInt.asUintN(64, BigInt(vector | ((errorCode + 1) << 8))));
+    this.mem(OP.i64_store, HARDWARE.scratch);
+    this.stop(STOP.raise);
+  }
+  slow(): void {
+    this.stop(STOP.system);
+  }
+}
