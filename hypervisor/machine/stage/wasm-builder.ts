@@ -346,7 +346,7 @@ export class WasmBuilder implements Builder<Val, XVal> {
   }
 
   // --- operands
-  private shape(o: Operand): OperandShape {
+  shape(o: Operand): OperandShape {
     return (o as StagedOperand).shape;
   }
   /** Pushes cpu + the state offset in a record field. */
