@@ -1,6 +1,8 @@
 // The contract between hypervisor, dom0 and guests: layouts, numbers and names as Xen's public headers have them.
 // xen-x86_32.h and xen-x86_64.h use the same names for different things, so they come as namespaces.
 
+export * from './domain-port.ts';
+export * from './hypercalls.ts';
 export * from './io/blkif.ts';
 export * from './io/console.ts';
 export * from './io/netif.ts';

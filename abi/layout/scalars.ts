@@ -24,8 +24,8 @@ function fixed<T>(ctype: string, size: number, align32: number, read: Read<T>, w
   };
 }
 
-/** A scalar whose codec is another one in each ABI. */
-function perAbi<T>(ctype: string, of: PerAbi<Codec<T>>): Codec<T> {
+/** A value whose codec is another one in each ABI. Dumps show it as a whole. */
+export function perAbi<T>(ctype: string, of: PerAbi<Codec<T>>): Codec<T> {
   return {
     ctype,
     shape: SCALAR,
