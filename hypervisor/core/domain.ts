@@ -1,9 +1,9 @@
 // A domain: identity, limits, memory accounting, life cycle. What it owns in detail (event channels, grants) hangs off it.
 
+import type { Perdomain } from '../pv/perdomain.ts';
 import type { EventChannels } from './event-channels.ts';
 import type { GrantTable } from './grant-table.ts';
-import { type Abi, type Domid, INVALID_MFN, type Mfn } from './ids.ts';
-import type { Perdomain } from '../pv/perdomain.ts';
+import { type Abi, type Domid, type EvtchnPort, INVALID_MFN, type Mfn } from './ids.ts';
 import { P2m } from './p2m.ts';
 import type { Vcpu } from './vcpu.ts';
 
@@ -47,18 +47,26 @@ export class Domain {
 
   /** Set when destruction has begun: no new references are taken. */
   isDying = false;
+  /** All memory is back: only references of others keep the domain in the list. */
   isDead = false;
   isShuttingDown = false;
   /** SHUTDOWN_* once all vCPUs are stopped or crashed, else null. */
   shutdownCode: number | null = null;
   /** Why the domain crashed; the first reason wins. */
   crashReason: string | null = null;
-  /** XEN_DOMCTL_pausedomain nests. */
+  /** All vCPUs have stopped after a shutdown (is_shut_down). */
+  isShutDown = false;
+  /** Pauses nest: the hypervisor's own, and one of the toolstack's (controllerPauseCount of them). */
   pauseCount = 0;
+  controllerPauseCount = 0;
+  /** Port to notify instead of VIRQ_DOM_EXC when the domain has suspended (XEN_DOMCTL_subscribe); 0 = none. */
+  suspendEvtchn: EvtchnPort | 0 = 0;
+  /** Share of CPU time relative to other domains' (XEN_DOMCTL_SCHEDOP_putinfo). */
+  weight = 256;
   /** XEN_DOMCTL_settimeoffset, seconds. */
   timeOffsetSeconds = 0;
-  /** The hypervisor side of a shutdown: set by Hypervisor, which pauses the vCPUs and raises VIRQ_DOM_EXC. */
-  onShutdown: (domain: Domain, code: number) => void = () => {};
+  /** The hypervisor side of a shutdown (core/domain-shutdown.ts): pauses the vCPUs and raises VIRQ_DOM_EXC. */
+  onShutdown: (domain: Domain, reason: number) => void = () => {};
   /** Hypercalls (by number) and traps (by name) that the domain made, for display. */
   readonly statistics = new Map<string, number>();
 
@@ -84,11 +92,11 @@ export class Domain {
   }
 
   /** Xen's domain_shutdown(): the first code stays. */
-  shutdown(code: number): void {
+  shutdown(reason: number): void {
+    this.shutdownCode ??= reason;
     if (this.isShuttingDown) return;
     this.isShuttingDown = true;
-    this.shutdownCode = code;
-    this.onShutdown(this, code);
+    this.onShutdown(this, this.shutdownCode);
   }
 
   count(name: string): void {

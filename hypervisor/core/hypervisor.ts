@@ -1,16 +1,21 @@
 // The hypervisor as one object: the machine it runs on, its domains, its clock and its log. Parts that decide something live in their
-// own files (scheduler, event channels, frame table, timers); this one ties them together and creates and destroys domains.
+// own files (scheduler, event channels, frame table, timers, domain-create and -destroy); this one ties them together.
 
 import { HypercallContext, type HypercallResult } from '../hypercalls/context.ts';
 import type { Context } from '../machine/context.ts';
 import type { Cpu } from '../machine/cpu-api.ts';
 import type { Ram } from '../machine/mmu/ram.ts';
+import { Clock, SECONDS } from './clock.ts';
 import type { Domain } from './domain.ts';
 import type { FrameTable } from './frame-table.ts';
+import type { HostTasks } from './host-tasks.ts';
 import type { Domid } from './ids.ts';
 import { HypervisorLog } from './log.ts';
 import { Pcpu } from './pcpu.ts';
 import type { PvHooks } from './pv-hooks.ts';
+import { type RunEnd, RunLoop, type RunOptions } from './run-loop.ts';
+import { Scheduler } from './scheduler.ts';
+import { Timers } from './timers.ts';
 import type { Vcpu } from './vcpu.ts';
 
 /** What the hypervisor needs of machine/index.ts's Machine. */
@@ -31,7 +36,13 @@ export interface HypervisorOptions {
   /** hypercalls/index.ts: executes hypercall `number` with the arguments in `c`. */
   dispatch: (c: HypercallContext, number: number) => HypercallResult;
   tscHz?: number;
+  /** Wall-clock time at boot, ns since 1970. Never read from the host unless the user asks for it: runs are to be repeatable. */
+  bootEpochNs?: number;
+  commandLine?: string;
 }
+
+/** 2026-01-01 00:00:00 UTC. */
+const DEFAULT_EPOCH = 1_767_225_600 * SECONDS;
 
 export class Hypervisor {
   readonly machine: MachinePort;
@@ -41,10 +52,26 @@ export class Hypervisor {
   readonly domains = new Map<Domid, Domain>();
   readonly console = new HypervisorLog();
   readonly pcpus: Pcpu[];
+  readonly clock: Clock;
+  readonly timers = new Timers();
+  readonly scheduler: Scheduler;
+  /** Wall-clock time at system time 0. */
+  readonly wallclock: { ns: number };
+  readonly commandLine: string;
   trace: TraceHook | null = null;
   readonly dispatch: HypervisorOptions['dispatch'];
+
+  /** The CPU whose guest is being served, null between windows. */
+  active: Pcpu | null = null;
+  /** Cycles that all CPUs have reached. */
+  baseCycles = 0;
+  readonly hostTasks: HostTasks[] = [];
+  /** Asks for hostTasks to be run before guests go on. */
+  hasHostWork = false;
+  private readonly loop: RunLoop;
   /** The one context for hypercalls from registers; handlers never nest except through multicall, which makes its own. */
   private readonly callContext: HypercallContext;
+  private stamp = { second: 0, tsc: 0, ns: 0 };
 
   constructor(options: HypervisorOptions) {
     this.machine = options.machine;
@@ -53,16 +80,64 @@ export class Hypervisor {
     this.pv = options.pv;
     this.dispatch = options.dispatch;
     this.pcpus = options.machine.cpus.map((cpu, i) => new Pcpu(i, cpu));
+    this.clock = new Clock(options.tscHz);
+    this.wallclock = { ns: options.bootEpochNs ?? DEFAULT_EPOCH };
+    this.commandLine = options.commandLine ?? '';
+    this.scheduler = new Scheduler(this);
+    this.loop = new RunLoop(this);
     this.callContext = new HypercallContext(this);
   }
 
+  /** Virtual cycles since boot, as the CPU that is being served counts them. */
+  cycles(): number {
+    return this.active?.cpu.cycles ?? this.baseCycles;
+  }
   /** System time: ns since boot. */
   now(): number {
-    return 0;
+    return this.clock.toNs(this.cycles());
+  }
+  /** The last whole second of system time, from which guests count on (local_time_calibration takes one a second). */
+  timeStamp(): { readonly tsc: number; readonly ns: number } {
+    const second = Math.floor(this.now() / SECONDS);
+    if (second !== this.stamp.second) {
+      const tsc = this.clock.toCycles(second * SECONDS);
+      this.stamp = { second, tsc, ns: this.clock.toNs(tsc) };
+    }
+    return this.stamp;
   }
 
   domain(id: number): Domain | undefined {
     return this.domains.get(id as Domid);
+  }
+  /** The domain that gets global VIRQs. */
+  get hardwareDomain(): Domain | undefined {
+    return this.domain(0);
+  }
+
+  /** Runs guests until nothing is left to do without the host, or as options say. */
+  run(options: RunOptions = {}): RunEnd {
+    return this.loop.run(options);
+  }
+
+  /** vcpu_kick: something became pending for it. */
+  kick(vcpu: Vcpu): void {
+    if (vcpu.isHosted) this.hasHostWork = true;
+    else this.scheduler.unblock(vcpu);
+  }
+
+  sendGlobalVirq(virq: number): void {
+    this.hardwareDomain?.evtchn.raiseGlobalVirq(virq);
+  }
+
+  /** Runs host tasks until all are quiet. */
+  runHostTasks(): void {
+    do {
+      this.hasHostWork = false;
+      for (const task of this.hostTasks) if (task.run()) this.hasHostWork = true;
+    } while (this.hasHostWork);
+  }
+  get isHostBusy(): boolean {
+    return this.hostTasks.some((t) => t.isBusy());
   }
 
   /**

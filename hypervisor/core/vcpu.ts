@@ -6,6 +6,7 @@ import type { Domain } from './domain.ts';
 import type { GuestMemory } from './guest-memory.ts';
 import { type EvtchnPort, INVALID_MFN, type Lin, type Maddr, type Mfn, type VcpuId } from './ids.ts';
 import { createPvVcpu, type PvVcpu } from './pv-vcpu.ts';
+import type { VcpuTimers } from './vcpu-timers.ts';
 
 /** RUNSTATE_* (public/vcpu.h). */
 export const RUNSTATE = { running: 0, runnable: 1, blocked: 2, offline: 3 } as const;
@@ -27,6 +28,8 @@ export class Vcpu {
 
   /** vCPU has been given a context (VCPUOP_initialise, setvcpucontext). */
   isInitialised = false;
+  /** Paused by the shutdown of its domain. */
+  isPausedForShutdown = false;
   /** Machine address of its struct vcpu_info: in shared_info, or where VCPUOP_register_vcpu_info put it. */
   vcpuInfo = 0 as Maddr;
   /** Frame of a registered vcpu_info, INVALID_MFN when it lies in shared_info. */
@@ -45,18 +48,20 @@ export class Vcpu {
   /** SCHEDOP_poll: 0 not polling, a port, or -1 for more than one port. */
   pollPort: EvtchnPort | 0 | -1 = 0;
   isPolling = false;
-  /** A change (event, pause, wake-up) asks the run loop to look at this vCPU before it runs on. */
-  needsAttention = false;
+  /** SCHEDOP_yield: lets one other go first. */
+  isYielding = false;
+  /** Its kernel is TypeScript (core/domain-port.ts): it takes no CPU. */
+  isHosted = false;
+  /** ns of running at the default weight that it may still use. */
+  credit = 0;
+  /** Hard affinity: one bit per physical CPU. */
+  affinity = 0xffff_ffff;
 
   // --- guest areas registered by linear address
   runstateGuest: Lin | 0 = 0;
   timeInfoGuest: Lin | 0 = 0;
 
-  // --- timers
-  /** ns; 0 = stopped. VCPUOP_set_periodic_timer. */
-  periodicPeriod = 0;
-  /** System time (ns) of the next deadline of set_timer_op or VCPUOP_set_singleshot_timer; 0 = none. */
-  singleshotDeadline = 0;
+  timers!: VcpuTimers;
 
   readonly virqToEvtchn: EvtchnPort[] = new Array<EvtchnPort>(NR_VIRQS).fill(0 as EvtchnPort);
 

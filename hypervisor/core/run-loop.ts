@@ -1,0 +1,152 @@
+// The run loop: interleaves physical CPUs, timers and host tasks in virtual time, the same way every time.
+//
+// Virtual time advances in windows. With several CPUs busy each runs for at most WINDOW before the others catch up, so that their clocks
+// never differ by more; a CPU that is alone runs to the next timer, or to the first thing that concerns somebody else. Time in which
+// nobody runs is skipped.
+
+import { RunExit } from '../machine/cpu-api.ts';
+import { MICROSECS } from './clock.ts';
+import { updateRunstateArea } from './guest-area.ts';
+import type { Hypervisor } from './hypervisor.ts';
+import type { Pcpu } from './pcpu.ts';
+import { updateVcpuTime } from './pvclock.ts';
+import { changeRunstate } from './runstate.ts';
+import { RUNSTATE, type Vcpu } from './vcpu.ts';
+
+const WINDOW = 10 * MICROSECS;
+
+/** Why run() came back: nothing will ever happen without input from the host; host I/O is awaited; the limit; `stop` said so. */
+export type RunEnd = 'idle' | 'waiting' | 'limit' | 'stopped';
+
+export interface RunOptions {
+  /** Virtual cycles since boot at which to come back. */
+  untilCycles?: number;
+  /** Asked between windows. */
+  stop?: () => boolean;
+}
+
+export class RunLoop {
+  private readonly hv: Hypervisor;
+
+  constructor(hv: Hypervisor) {
+    this.hv = hv;
+  }
+
+  run(options: RunOptions = {}): RunEnd {
+    const { hv } = this;
+    const until = options.untilCycles ?? Number.POSITIVE_INFINITY;
+    for (;;) {
+      hv.runHostTasks();
+      if (options.stop?.()) return 'stopped';
+      hv.timers.expire(hv.now());
+      if (hv.hasHostWork) continue;
+      this.schedule();
+      const busy = hv.pcpus.filter((p) => p.current !== null);
+      if (hv.baseCycles >= until) return 'limit';
+      const next = Math.min(until, hv.timers.next === Number.POSITIVE_INFINITY ? hv.timers.next : hv.clock.toCycles(hv.timers.next));
+      if (busy.length === 0) {
+        if (hv.isHostBusy) return 'waiting';
+        if (next === Number.POSITIVE_INFINITY) return 'idle';
+        this.advance(next);
+      } else if (busy.length === 1) this.advance(this.runAlone(busy[0]!, next));
+      else this.advance(this.runTogether(busy, Math.min(next, hv.baseCycles + hv.clock.toCycles(WINDOW))));
+    }
+  }
+
+  private schedule(): void {
+    const { hv } = this;
+    hv.scheduler.isNeeded = false;
+    const now = hv.now();
+    for (const p of hv.pcpus) if (p.needsSchedule || now >= p.sliceEnd) this.schedulePcpu(p);
+  }
+
+  private schedulePcpu(p: Pcpu): void {
+    const { scheduler, clock } = this.hv;
+    const now = clock.toNs(p.cpu.cycles);
+    p.needsSchedule = false;
+    p.sliceEnd = Number.POSITIVE_INFINITY;
+    scheduler.charge(p, now);
+    const prev = p.current;
+    const next = scheduler.choose(p, now);
+    if (next === prev) return;
+    if (prev !== null) this.switchFrom(p, prev, now);
+    p.current = next;
+    p.startedAt = now;
+    if (next !== null) this.switchTo(p, next, now);
+  }
+
+  private switchFrom(p: Pcpu, v: Vcpu, now: number): void {
+    v.timers.switchedFrom();
+    this.hv.pv.switchFrom(this.hv, v, p.cpu);
+    v.context.copyFrom(p.cpu);
+    v.cpu = null;
+    p.lastVcpu = v;
+    this.hv.scheduler.putBack(v, now);
+  }
+
+  private switchTo(p: Pcpu, v: Vcpu, now: number): void {
+    const { hv } = this;
+    changeRunstate(v, RUNSTATE.running, now);
+    p.cpu.copyFrom(v.context);
+    v.cpu = p.cpu;
+    hv.pv.switchTo(hv, v, p.cpu);
+    updateRunstateArea(v);
+    updateVcpuTime(hv, v);
+    v.timers.switchedTo();
+  }
+
+  /** Runs the only busy CPU; returns the cycle it came to. */
+  private runAlone(p: Pcpu, limit: number): number {
+    const { hv } = this;
+    let end = limit;
+    if (hv.scheduler.hasWaiting) end = Math.min(end, hv.clock.toCycles(p.sliceEnd));
+    const step = (): boolean => {
+      if (hv.scheduler.isNeeded || hv.hasHostWork) return false;
+      if (hv.timers.next < hv.clock.toNs(end)) end = hv.clock.toCycles(hv.timers.next);
+      return true;
+    };
+    while (p.cpu.cycles < end && this.runOnce(p, end) && step());
+    return p.cpu.cycles;
+  }
+
+  /** Runs several CPUs up to `end`, each in its turn. */
+  private runTogether(busy: readonly Pcpu[], end: number): number {
+    for (const p of busy) {
+      while (p.cpu.cycles < end) {
+        if (p.needsSchedule) this.schedulePcpu(p);
+        if (p.current === null) {
+          p.idleCycles += end - p.cpu.cycles;
+          break;
+        }
+        this.runOnce(p, end);
+      }
+    }
+    return end;
+  }
+
+  /** To the deadline or through one exit. */
+  private runOnce(p: Pcpu, end: number): boolean {
+    const { hv } = this;
+    const vcpu = p.current!;
+    hv.active = p;
+    hv.pv.deliverPending(hv, vcpu);
+    // Delivery may have crashed the guest (no stack to push on).
+    if (!p.needsSchedule) {
+      const exit = p.cpu.run(end);
+      if (exit !== RunExit.deadline) hv.pv.handleExit(hv, vcpu, p.cpu, exit);
+    }
+    hv.active = null;
+    return true;
+  }
+
+  /** Everybody's clock is at least `cycles` from here on. */
+  private advance(cycles: number): void {
+    const { hv } = this;
+    hv.baseCycles = cycles;
+    for (const p of hv.pcpus) {
+      if (p.cpu.cycles >= cycles) continue;
+      if (p.current === null) p.idleCycles += cycles - p.cpu.cycles;
+      p.cpu.cycles = cycles;
+    }
+  }
+}
