@@ -1,0 +1,225 @@
+// Delivery of interrupts and exceptions through the IVT or IDT (SDM Vol 3A, chapter 6; long mode 6.14), with double faults and shutdown
+// (6.15, Table 6-5). Task gates are not implemented: they raise #GP with the vector's error code.
+
+import type { Lin } from '../addresses.ts';
+import { linFromHalves } from '../addresses.ts';
+import { CS, DS, EFLAGS, ES, FS, GS, RSP, SEG, SS, STATE } from '../state.ts';
+import { EXC, hasErrorCode } from './bits.ts';
+import type { Descriptor } from './descriptor.ts';
+import { isNull, markAccessed, readDescriptor, SYS, selectorError } from './descriptor.ts';
+import { isLongCode, offsetFits } from './far.ts';
+import { load } from './linear.ts';
+import { isLongMode, isProtected, isVm86, setCpl } from './mode.ts';
+import type { SystemCpu } from './ports.ts';
+import { commitCs, commitSegment, loadRealSegment, setNull } from './segments.ts';
+import type { StackCursor } from './stack.ts';
+import { currentStack, innerStack, longInnerRsp, longStack, stackIn } from './stack.ts';
+
+export interface Delivery {
+  readonly vector: number;
+  /** -1 for none. */
+  readonly errorCode: number;
+  /**
+   * fault, trap: an exception. external: INTR or NMI. soft: INT n, INT3, INTO (gate DPL is checked). privileged: INT1 (no DPL check).
+   * Faults push RF set; a software interrupt clears the EXT bit of errors met on the way.
+   */
+  readonly kind: 'fault' | 'trap' | 'external' | 'soft' | 'privileged';
+  /** RIP to push: of the faulting instruction, or after it. */
+  readonly returnRip: Lin;
+}
+
+/** Error code for an IDT entry: index, IDT bit, EXT. */
+const idtError = (vector: number, ext: number): number => vector * 8 + 2 + ext;
+
+function deliverReal(cpu: SystemCpu, e: Delivery): boolean {
+  const at = e.vector * 4;
+  if (at + 3 > cpu.u32(STATE.idtrLimit)) return cpu.fault(EXC.GP, idtError(e.vector, 0));
+  const entry = load(cpu, (cpu.lin(STATE.idtrBase) + at) as Lin, 4, true);
+  if (entry === undefined) return false;
+  const stack = currentStack(cpu);
+  if (!stack.pushAll([cpu.rflags & 0xffff, cpu.selector(CS), e.returnRip & 0xffff], 2)) return false;
+  stack.commit();
+  cpu.rflags = cpu.rflags & ~(EFLAGS.IF | EFLAGS.TF | EFLAGS.AC | EFLAGS.RF);
+  loadRealSegment(cpu, CS, entry >>> 16);
+  cpu.rip = (entry & 0xffff) as Lin;
+  cpu.modeChanged();
+  return true;
+}
+
+interface Gate {
+  readonly selector: number;
+  readonly offset: Lin;
+  readonly type: number;
+  readonly ist: number;
+}
+
+function readGate(cpu: SystemCpu, e: Delivery, ext: number): Gate | undefined {
+  const long = isLongMode(cpu);
+  const size = long ? 16 : 8;
+  const error = idtError(e.vector, ext);
+  const bad = (vector: number): undefined => {
+    cpu.fault(vector, error);
+    return undefined;
+  };
+  if (e.vector * size + size - 1 > cpu.u32(STATE.idtrLimit)) return bad(EXC.GP);
+  const at = cpu.lin(STATE.idtrBase) + e.vector * size;
+  const lo = load(cpu, at as Lin, 4, true);
+  const hi = lo === undefined ? undefined : load(cpu, (at + 4) as Lin, 4, true);
+  const upper = hi === undefined ? undefined : long ? load(cpu, (at + 8) as Lin, 4, true) : 0;
+  if (lo === undefined || hi === undefined || upper === undefined) return undefined;
+  const type = (hi >>> 8) & 31;
+  const wide = type === SYS.interruptGate || type === SYS.trapGate;
+  const narrow = type === SYS.interruptGate16 || type === SYS.trapGate16;
+  if (!wide && (long || !narrow)) return bad(EXC.GP);
+  if (e.kind === 'soft' && ((hi >>> 13) & 3) < cpu.cpl) return bad(EXC.GP);
+  if (!(hi & 0x8000)) return bad(EXC.NP);
+  const low = (lo & 0xffff) | (wide ? hi & 0xffff0000 : 0);
+  return { selector: lo >>> 16, offset: linFromHalves(low, upper), type, ist: long ? hi & 7 : 0 };
+}
+
+/** Sets flags as every gate does; IF only where it is an interrupt gate. */
+function enterHandler(cpu: SystemCpu, gate: Gate): void {
+  const interrupt = gate.type === SYS.interruptGate || gate.type === SYS.interruptGate16;
+  cpu.rflags = cpu.rflags & ~(EFLAGS.TF | EFLAGS.NT | EFLAGS.RF | EFLAGS.VM | (interrupt ? EFLAGS.IF : 0));
+  cpu.rip = gate.offset;
+  cpu.modeChanged();
+}
+
+const savedFlags = (cpu: SystemCpu, e: Delivery): number => cpu.rflags | (e.kind === 'fault' && e.vector !== EXC.DB ? EFLAGS.RF : 0);
+
+function deliverProtected(cpu: SystemCpu, e: Delivery): boolean {
+  const ext = e.kind === 'soft' ? 0 : 1;
+  const gate = readGate(cpu, e, ext);
+  if (!gate) return false;
+  if (isNull(gate.selector)) return cpu.fault(EXC.GP, ext);
+  const code = readDescriptor(cpu, gate.selector, EXC.GP, ext);
+  if (!code) return false;
+  const long = isLongMode(cpu);
+  const gp = () => cpu.fault(EXC.GP, selectorError(gate.selector, ext));
+  if (!code.isCode || code.dpl > cpu.cpl) return gp();
+  if (long && (code.attributes & (SEG.l | SEG.db)) !== SEG.l) return gp();
+  if (!code.isPresent) return cpu.fault(EXC.NP, selectorError(gate.selector, ext));
+  const cpl = code.isConforming ? cpu.cpl : code.dpl;
+  // From vm86 a handler must run at level 0 (SDM Vol 3B, 20.3).
+  if (isVm86(cpu) && cpl !== 0) return gp();
+  return long ? deliverLong(cpu, e, gate, code, cpl, ext) : deliverLegacy(cpu, e, gate, code, cpl, ext);
+}
+
+function deliverLong(cpu: SystemCpu, e: Delivery, gate: Gate, code: Descriptor, cpl: number, ext: number): boolean {
+  const inner = cpl < cpu.cpl;
+  const rsp = gate.ist || inner ? longInnerRsp(cpu, cpl, gate.ist, ext) : cpu.regLin(RSP);
+  if (rsp === undefined) return false;
+  const stack = longStack(cpu, rsp - (((rsp % 16) + 16) % 16), cpl, ext);
+  const frame = [cpu.selector(SS), cpu.reg(RSP), savedFlags(cpu, e), cpu.selector(CS), e.returnRip];
+  if (!offsetFits(cpu, code, gate.offset) || !stack.pushAll(frame, 8)) return false;
+  if (e.errorCode >= 0 && !stack.push(e.errorCode, 8)) return false;
+  if (!commitCs(cpu, gate.selector, code, cpl)) return false;
+  if (inner) setNull(cpu, SS, cpl);
+  cpu.setRegLin(RSP, stack.sp);
+  setCpl(cpu, cpl);
+  enterHandler(cpu, gate);
+  return true;
+}
+
+function deliverLegacy(cpu: SystemCpu, e: Delivery, gate: Gate, code: Descriptor, cpl: number, ext: number): boolean {
+  const size = gate.type === SYS.interruptGate || gate.type === SYS.trapGate ? 4 : 2;
+  const inner = cpl < cpu.cpl;
+  if (isLongCode(cpu, code) || !offsetFits(cpu, code, gate.offset)) return false;
+  let stack: StackCursor;
+  let newSs: { selector: number; d: Descriptor } | undefined;
+  const flags = savedFlags(cpu, e);
+  const back = [flags, cpu.selector(CS), e.returnRip];
+  const vm86 = isVm86(cpu);
+  if (inner) {
+    const found = innerStack(cpu, cpl, ext);
+    if (!found) return false;
+    newSs = found;
+    stack = stackIn(cpu, found.d, found.sp, cpl, selectorError(found.selector, ext));
+    if (
+      vm86 &&
+      !stack.pushAll(
+        [GS, FS, DS, ES].map((s) => cpu.selector(s)),
+        size,
+      )
+    )
+      return false;
+    if (!stack.pushAll([cpu.selector(SS), cpu.reg(RSP)], size)) return false;
+  } else stack = currentStack(cpu, ext);
+  if (!stack.pushAll(back, size)) return false;
+  if (e.errorCode >= 0 && !stack.push(e.errorCode, size)) return false;
+  if (newSs && markAccessed(cpu, newSs.d) === undefined) return false;
+  if (!commitCs(cpu, gate.selector, code, cpl)) return false;
+  if (vm86) {
+    cpu.rflags &= ~EFLAGS.VM;
+    for (const seg of [ES, DS, FS, GS]) setNull(cpu, seg, 0);
+  }
+  if (newSs && !commitSegment(cpu, SS, newSs.selector, newSs.d)) return false;
+  stack.commit();
+  setCpl(cpu, cpl);
+  enterHandler(cpu, gate);
+  return true;
+}
+
+/** One attempt at delivery; false with the new fault recorded in cpu.event. */
+export function deliverOnce(cpu: SystemCpu, e: Delivery): boolean {
+  return isProtected(cpu) || isVm86(cpu) ? deliverProtected(cpu, e) : deliverReal(cpu, e);
+}
+
+type ExceptionClass = 'benign' | 'contributory' | 'pageFault' | 'doubleFault';
+
+/** SDM Vol 3A, Table 6-4. */
+export function exceptionClass(vector: number): ExceptionClass {
+  if (vector === EXC.DF) return 'doubleFault';
+  if (vector === EXC.PF) return 'pageFault';
+  const contributory = vector === EXC.DE || (vector >= EXC.TS && vector <= EXC.GP) || vector === 21;
+  return contributory ? 'contributory' : 'benign';
+}
+
+/** What a second exception, met while the first was delivered, becomes (SDM Vol 3A, Table 6-5). */
+export function combineExceptions(first: number, second: number): 'second' | 'doubleFault' | 'shutdown' {
+  const a = exceptionClass(first);
+  const b = exceptionClass(second);
+  if (a === 'doubleFault') return b === 'benign' ? 'second' : 'shutdown';
+  if (a === 'contributory' && b === 'contributory') return 'doubleFault';
+  if (a === 'pageFault' && b !== 'benign') return 'doubleFault';
+  return 'second';
+}
+
+/**
+ * Delivers an event and whatever comes of delivering it. 'shutdown' is a triple fault. Software and external interrupts are benign as a
+ * first event, whatever their vector.
+ */
+export function deliver(cpu: SystemCpu, event: Delivery): 'done' | 'shutdown' {
+  const { returnRip } = event;
+  // A fault met on the way is reported at the instruction that was interrupted: for a software interrupt the INT itself.
+  const instruction = cpu.rip;
+  let e = event;
+  let first = event.kind === 'fault' || event.kind === 'trap' ? event.vector : -1;
+  while (!deliverOnce(cpu, e)) {
+    const { vector, errorCode } = cpu.event;
+    const outcome = first < 0 ? 'second' : combineExceptions(first, vector);
+    if (outcome === 'shutdown') return 'shutdown';
+    const at = event.kind === 'soft' || event.kind === 'privileged' ? instruction : returnRip;
+    e =
+      outcome === 'doubleFault'
+        ? { vector: EXC.DF, errorCode: 0, kind: 'fault', returnRip: at }
+        : { vector, errorCode, kind: 'fault', returnRip: at };
+    first = e.vector;
+  }
+  return 'done';
+}
+
+/** Delivers the exception that cpu.fault() recorded, at the current RIP. */
+export function deliverFault(cpu: SystemCpu): 'done' | 'shutdown' {
+  const { vector, errorCode } = cpu.event;
+  return deliver(cpu, { vector, errorCode: hasErrorCode(vector) ? Math.max(errorCode, 0) : -1, kind: 'fault', returnRip: cpu.rip });
+}
+
+/** Delivers INTR (or, with vector 2, NMI) before the instruction at RIP. */
+export function deliverInterrupt(cpu: SystemCpu, vector: number): 'done' | 'shutdown' {
+  if (vector === EXC.NMI) cpu.thread.nmiBlocked = true;
+  return deliver(cpu, { vector, errorCode: -1, kind: 'external', returnRip: cpu.rip });
+}
+
+/** Whether a maskable interrupt may be taken now. */
+export const interruptible = (cpu: SystemCpu): boolean => (cpu.lo(STATE.eflags) & EFLAGS.IF) !== 0 && !cpu.thread.interruptShadow;

@@ -1,0 +1,63 @@
+// The one entry from the engine: an instruction that has no staged form, or gave itself up with Builder.slow(), is carried out here.
+//
+// RIP is at the instruction. On success the handler has set it (normally past the instruction; a long repeated one may leave it) and the
+// answer is true; on a fault cpu.fault() has recorded the exception, nothing visible has changed, and the answer is false.
+// cpu.leave() tells the run loop to stop after the instruction.
+
+import type { Decoded } from '../isa/decoded.ts';
+import type { Check } from '../isa/insn.ts';
+import { EXC } from './bits.ts';
+import { controlHandlers } from './control.ts';
+import { debugHandlers } from './debug.ts';
+import { farHandlers } from './far.ts';
+import { flagHandlers } from './flags.ts';
+import { fpStateHandlers } from './fpstate.ts';
+import { interruptHandlers } from './interrupts.ts';
+import { ioHandlers } from './io.ts';
+import { is64, isProtected } from './mode.ts';
+import type { SystemCpu } from './ports.ts';
+import { processorHandlers } from './processor.ts';
+import { segmentHandlers } from './segment-insns.ts';
+import { syscallHandlers } from './syscall.ts';
+import { timeHandlers } from './time.ts';
+
+export type Handler = (cpu: SystemCpu, d: Decoded) => boolean;
+
+/** By mnemonic, as in isa/. */
+export const HANDLERS: ReadonlyMap<string, Handler> = new Map<string, Handler>(
+  [
+    controlHandlers,
+    debugHandlers,
+    farHandlers,
+    flagHandlers,
+    fpStateHandlers,
+    interruptHandlers,
+    ioHandlers,
+    processorHandlers,
+    segmentHandlers,
+    syscallHandlers,
+    timeHandlers,
+  ].flatMap((family) => Object.entries<Handler>(family)),
+);
+
+function passes(cpu: SystemCpu, check: Check): boolean {
+  switch (check) {
+    case 'cpl0':
+      return cpu.cpl === 0 || cpu.fault(EXC.GP, 0);
+    case 'protected':
+      return isProtected(cpu) || cpu.fault(EXC.UD);
+    case 'not64':
+      return !is64(cpu) || cpu.fault(EXC.UD);
+    case 'only64':
+      return is64(cpu) || cpu.fault(EXC.UD);
+  }
+}
+
+/** Carries out one instruction. A mnemonic without a handler, or one whose CPUID feature is absent, is #UD. */
+export function executeSystem(cpu: SystemCpu, d: Decoded): boolean {
+  const { mnemonic, cpuid, check } = d.insn;
+  const handler = HANDLERS.get(mnemonic);
+  if (!handler || (cpuid !== undefined && !cpu.profile.features.has(cpuid))) return cpu.fault(EXC.UD);
+  if (check !== undefined) for (const c of typeof check === 'string' ? [check] : check) if (!passes(cpu, c)) return false;
+  return handler(cpu, d);
+}

@@ -1,0 +1,224 @@
+// FXSAVE, FXRSTOR, XSAVE, XRSTOR and MXCSR (SDM Vol 1, 10.5.1 "FXSAVE area", 13.4 "XSAVE area"; pseudo-code in Vol 2).
+
+import type { Lin } from '../addresses.ts';
+import type { Decoded } from '../isa/decoded.ts';
+import { RAX, STATE } from '../state.ts';
+import { CR0, CR4, EXC } from './bits.ts';
+import { load, loadBytes, store, storeBytes } from './linear.ts';
+import { is64, next } from './mode.ts';
+import { operandLinear } from './operands.ts';
+import type { SystemCpu } from './ports.ts';
+
+/** All exceptions masked, flush-to-zero and denormals-are-zero offered. */
+export const MXCSR_MASK = 0xffff;
+export const MXCSR_RESET = 0x1f80;
+const X87 = 1;
+const SSE = 2;
+
+/** CR0.EM: #UD; CR0.TS: #NM. */
+function fpuUsable(cpu: SystemCpu): boolean {
+  const cr0 = cpu.lo(STATE.cr0);
+  if (cr0 & CR0.EM) return cpu.fault(EXC.UD);
+  return !(cr0 & CR0.TS) || cpu.fault(EXC.NM);
+}
+
+function area(cpu: SystemCpu, d: Decoded, size: number, alignment: number, write: boolean): Lin | undefined {
+  const lin = operandLinear(cpu, d, 0, size, write);
+  if (lin === undefined) return undefined;
+  if (lin % alignment === 0) return lin;
+  cpu.fault(EXC.GP, 0);
+  return undefined;
+}
+
+/** Full tag word to one bit per register: 1 unless empty. */
+export const abridgeTags = (ftw: number): number => {
+  let r = 0;
+  for (let i = 0; i < 8; i++) if (((ftw >>> (2 * i)) & 3) !== 3) r |= 1 << i;
+  return r;
+};
+
+/** Tag of a register by its contents: valid 0, zero 1, special 2 (SDM Vol 1, 8.1.7). */
+export function tagOf(exponent: number, significandHi: number, significandLo: number): number {
+  const e = exponent & 0x7fff;
+  if (e === 0x7fff) return 2;
+  if (e === 0) return (significandHi | significandLo) === 0 ? 1 : 2;
+  return significandHi < 0 ? 0 : 2;
+}
+
+/** Full tag word from the abridged one and the registers of the context. */
+export function expandTags(cpu: SystemCpu, abridged: number): number {
+  let ftw = 0;
+  for (let i = 0; i < 8; i++) {
+    const at = STATE.fpr + 16 * i;
+    const tag = abridged & (1 << i) ? tagOf(cpu.u16(at + 8), cpu.hi(at), cpu.lo(at)) : 3;
+    ftw |= tag << (2 * i);
+  }
+  return ftw;
+}
+
+/** Writes x87 state into a legacy region. `wide`: 64-bit instruction and data pointers (REX.W); else the selectors read as zero. */
+export function saveX87(cpu: SystemCpu, out: Uint8Array, wide: boolean): void {
+  const view = new DataView(out.buffer);
+  const fsw = cpu.u16(STATE.fsw);
+  view.setUint16(0, cpu.u16(STATE.fcw), true);
+  view.setUint16(2, fsw, true);
+  out[4] = abridgeTags(cpu.u16(STATE.ftw));
+  out[5] = 0;
+  view.setUint16(6, cpu.u16(STATE.fop), true);
+  for (const [at, field] of [
+    [8, STATE.fip],
+    [16, STATE.fdp],
+  ] as const) {
+    view.setUint32(at, cpu.u32(field), true);
+    view.setUint32(at + 4, wide ? cpu.hi(field) >>> 0 : 0, true);
+  }
+  const top = (fsw >>> 11) & 7;
+  for (let i = 0; i < 8; i++) {
+    const from = cpu.base + STATE.fpr + 16 * ((top + i) & 7);
+    out.fill(0, 32 + 16 * i, 48 + 16 * i);
+    out.set(cpu.ram.u8.subarray(from, from + 10), 32 + 16 * i);
+  }
+}
+
+export function restoreX87(cpu: SystemCpu, from: Uint8Array, wide: boolean): void {
+  const view = new DataView(from.buffer);
+  const fsw = view.getUint16(2, true);
+  // Bits 15:13 and 7 are reserved; bit 6 reads as one.
+  cpu.setU16(STATE.fcw, (view.getUint16(0, true) & 0x1f3f) | 0x40);
+  cpu.setU16(STATE.fsw, fsw);
+  cpu.setU16(STATE.fop, view.getUint16(6, true) & 0x7ff);
+  cpu.setHalves(STATE.fip, view.getUint32(8, true), wide ? view.getUint32(12, true) : 0);
+  cpu.setHalves(STATE.fdp, view.getUint32(16, true), wide ? view.getUint32(20, true) : 0);
+  const top = (fsw >>> 11) & 7;
+  for (let i = 0; i < 8; i++) {
+    const to = cpu.base + STATE.fpr + 16 * ((top + i) & 7);
+    cpu.ram.u8.set(from.subarray(32 + 16 * i, 42 + 16 * i), to);
+  }
+  cpu.setU16(STATE.ftw, expandTags(cpu, from[4]!));
+}
+
+/** x87 after FNINIT; registers as at reset when `registers`. */
+export function initX87(cpu: SystemCpu, registers: boolean): void {
+  cpu.setU16(STATE.fcw, 0x37f);
+  cpu.setU16(STATE.fsw, 0);
+  cpu.setU16(STATE.ftw, 0xffff);
+  cpu.setU16(STATE.fop, 0);
+  cpu.setHalves(STATE.fip, 0, 0);
+  cpu.setHalves(STATE.fdp, 0, 0);
+  if (registers) cpu.ram.u8.fill(0, cpu.base + STATE.fpr, cpu.base + STATE.fpr + 128);
+}
+
+const xmmCount = (cpu: SystemCpu): number => (is64(cpu) ? 16 : 8);
+
+function saveXmm(cpu: SystemCpu, out: Uint8Array): void {
+  const from = cpu.base + STATE.xmm;
+  out.set(cpu.ram.u8.subarray(from, from + 16 * xmmCount(cpu)), 160);
+}
+
+function restoreXmm(cpu: SystemCpu, from: Uint8Array): void {
+  cpu.ram.u8.set(from.subarray(160, 160 + 16 * xmmCount(cpu)), cpu.base + STATE.xmm);
+}
+
+function fxsave(cpu: SystemCpu, d: Decoded): boolean {
+  if (!fpuUsable(cpu)) return false;
+  const lin = area(cpu, d, 512, 16, true);
+  if (lin === undefined) return false;
+  // Bytes that are reserved or free for software keep what memory holds.
+  const image = loadBytes(cpu, lin, 512);
+  if (!image) return false;
+  saveX87(cpu, image, d.opSize === 8);
+  const view = new DataView(image.buffer);
+  view.setUint32(24, cpu.u32(STATE.mxcsr), true);
+  view.setUint32(28, MXCSR_MASK, true);
+  saveXmm(cpu, image);
+  return storeBytes(cpu, lin, image) && next(cpu, d);
+}
+
+function fxrstor(cpu: SystemCpu, d: Decoded): boolean {
+  if (!fpuUsable(cpu)) return false;
+  const lin = area(cpu, d, 512, 16, false);
+  const image = lin === undefined ? undefined : loadBytes(cpu, lin, 512);
+  if (!image) return false;
+  const mxcsr = new DataView(image.buffer).getUint32(24, true);
+  if (mxcsr & ~MXCSR_MASK) return cpu.fault(EXC.GP, 0);
+  restoreX87(cpu, image, d.opSize === 8);
+  cpu.setU32(STATE.mxcsr, mxcsr);
+  restoreXmm(cpu, image);
+  return next(cpu, d);
+}
+
+/** Components asked for: EDX:EAX and XCR0. The high half names none that exist. */
+const requested = (cpu: SystemCpu): number => cpu.regLo(RAX) & cpu.lo(STATE.xcr0);
+
+function xsaveUsable(cpu: SystemCpu): boolean {
+  if (!(cpu.lo(STATE.cr4) & CR4.OSXSAVE)) return cpu.fault(EXC.UD);
+  return !(cpu.lo(STATE.cr0) & CR0.TS) || cpu.fault(EXC.NM);
+}
+
+function xsave(cpu: SystemCpu, d: Decoded): boolean {
+  if (!xsaveUsable(cpu)) return false;
+  const lin = area(cpu, d, 576, 64, true);
+  const image = lin === undefined ? undefined : loadBytes(cpu, lin, 576);
+  if (lin === undefined || !image) return false;
+  const rfbm = requested(cpu);
+  const view = new DataView(image.buffer);
+  if (rfbm & X87) saveX87(cpu, image, d.opSize === 8);
+  if (rfbm & SSE) {
+    saveXmm(cpu, image);
+    view.setUint32(24, cpu.u32(STATE.mxcsr), true);
+    view.setUint32(28, MXCSR_MASK, true);
+  }
+  // XSTATE_BV: components that were saved become valid (this machine tracks no initial state).
+  view.setUint32(512, (view.getUint32(512, true) & ~rfbm) | rfbm, true);
+  return storeBytes(cpu, lin, image) && next(cpu, d);
+}
+
+function xrstor(cpu: SystemCpu, d: Decoded): boolean {
+  if (!xsaveUsable(cpu)) return false;
+  const lin = area(cpu, d, 576, 64, false);
+  const image = lin === undefined ? undefined : loadBytes(cpu, lin, 576);
+  if (!image) return false;
+  const view = new DataView(image.buffer);
+  const bv = view.getBigUint64(512, true);
+  // Standard form: XCOMP_BV and the next 8 bytes zero, XSTATE_BV within XCR0 (SDM Vol 2D, XRSTOR).
+  if (bv & ~cpu.big(STATE.xcr0) || view.getBigUint64(520, true) || view.getBigUint64(528, true)) return cpu.fault(EXC.GP, 0);
+  const rfbm = requested(cpu);
+  const present = Number(bv) & rfbm;
+  const mxcsr = view.getUint32(24, true);
+  if (rfbm & SSE && mxcsr & ~MXCSR_MASK) return cpu.fault(EXC.GP, 0);
+  if (present & X87) restoreX87(cpu, image, d.opSize === 8);
+  else if (rfbm & X87) initX87(cpu, true);
+  if (rfbm & SSE) cpu.setU32(STATE.mxcsr, mxcsr);
+  if (present & SSE) restoreXmm(cpu, image);
+  else if (rfbm & SSE) cpu.ram.u8.fill(0, cpu.base + STATE.xmm, cpu.base + STATE.xmm + 16 * xmmCount(cpu));
+  return next(cpu, d);
+}
+
+/** SSE is usable: CR0.EM clear and CR4.OSFXSR set, else #UD; CR0.TS: #NM. */
+function sseUsable(cpu: SystemCpu): boolean {
+  if (!(cpu.lo(STATE.cr4) & CR4.OSFXSR)) return cpu.fault(EXC.UD);
+  return fpuUsable(cpu);
+}
+
+export const fpStateHandlers = {
+  FXSAVE: fxsave,
+  FXRSTOR: fxrstor,
+  XSAVE: xsave,
+  /** May leave out what has not changed: it need not. */
+  XSAVEOPT: xsave,
+  XRSTOR: xrstor,
+  LDMXCSR(cpu: SystemCpu, d: Decoded) {
+    if (!sseUsable(cpu)) return false;
+    const lin = operandLinear(cpu, d, 0, 4, false);
+    const v = lin === undefined ? undefined : load(cpu, lin, 4);
+    if (v === undefined) return false;
+    if (v & ~MXCSR_MASK) return cpu.fault(EXC.GP, 0);
+    cpu.setU32(STATE.mxcsr, v);
+    return next(cpu, d);
+  },
+  STMXCSR(cpu: SystemCpu, d: Decoded) {
+    if (!sseUsable(cpu)) return false;
+    const lin = operandLinear(cpu, d, 0, 4, true);
+    return lin !== undefined && store(cpu, lin, 4, cpu.u32(STATE.mxcsr)) && next(cpu, d);
+  },
+};

@@ -1,0 +1,80 @@
+// Identification, MSRs, random numbers, and waiting: CPUID, RDMSR, WRMSR, RDPID, RDRAND, RDSEED, MONITOR, MWAIT.
+
+import { RunExit } from '../cpu-api.ts';
+import type { Decoded } from '../isa/decoded.ts';
+import { ARITHMETIC_FLAGS, EFLAGS, RAX, RBX, RCX, RDX, STATE } from '../state.ts';
+import { EXC } from './bits.ts';
+import { cpuid } from './cpuid.ts';
+import { is64, next, requireCpl0 } from './mode.ts';
+import { readMsr, writeMsr } from './msr.ts';
+import { setGpr } from './operands.ts';
+import type { SystemCpu } from './ports.ts';
+
+function executeCpuid(cpu: SystemCpu, d: Decoded): boolean {
+  if (cpu.thread.cpuidFaulting && cpu.cpl > 0) return cpu.fault(EXC.GP, 0);
+  const [a, b, c, dx] = cpuid(cpu, cpu.regLo(RAX) >>> 0, cpu.regLo(RCX) >>> 0);
+  cpu.setRegHalves(RAX, a, 0);
+  cpu.setRegHalves(RBX, b, 0);
+  cpu.setRegHalves(RCX, c, 0);
+  cpu.setRegHalves(RDX, dx, 0);
+  return next(cpu, d);
+}
+
+/** xorshift32 (Marsaglia 2003): deterministic by seed, as everything that a guest can see. */
+function random32(cpu: SystemCpu): number {
+  let x = cpu.thread.random;
+  x ^= x << 13;
+  x ^= x >>> 17;
+  x ^= x << 5;
+  cpu.thread.random = x >>> 0;
+  return x >>> 0;
+}
+
+/** CF tells that a number was ready: always. The other arithmetic flags are cleared. */
+function rdrand(cpu: SystemCpu, d: Decoded): boolean {
+  const dst = d.operands[0];
+  if (dst?.kind !== 'reg') return cpu.fault(EXC.UD);
+  setGpr(cpu, dst.index, d.opSize, (BigInt(random32(cpu)) << 32n) | BigInt(random32(cpu)));
+  cpu.rflags = (cpu.rflags & ~ARITHMETIC_FLAGS) | EFLAGS.CF;
+  return next(cpu, d);
+}
+
+export const processorHandlers = {
+  CPUID: executeCpuid,
+  RDMSR(cpu: SystemCpu, d: Decoded) {
+    if (!requireCpl0(cpu)) return false;
+    const v = readMsr(cpu, cpu.regLo(RCX) >>> 0);
+    if (v === undefined) return cpu.fault(EXC.GP, 0);
+    cpu.setReg(RAX, v & 0xffffffffn);
+    cpu.setReg(RDX, v >> 32n);
+    return next(cpu, d);
+  },
+  WRMSR(cpu: SystemCpu, d: Decoded) {
+    if (!requireCpl0(cpu)) return false;
+    const v = (BigInt(cpu.regLo(RDX) >>> 0) << 32n) | BigInt(cpu.regLo(RAX) >>> 0);
+    return writeMsr(cpu, cpu.regLo(RCX) >>> 0, v) ? next(cpu, d) : cpu.fault(EXC.GP, 0);
+  },
+  RDPID(cpu: SystemCpu, d: Decoded) {
+    const dst = d.operands[0];
+    if (dst?.kind !== 'reg') return cpu.fault(EXC.UD);
+    setGpr(cpu, dst.index, is64(cpu) ? 8 : 4, BigInt(cpu.u32(STATE.tscAux)));
+    return next(cpu, d);
+  },
+  RDRAND: rdrand,
+  RDSEED: rdrand,
+  /** Above CPL 0: #UD (SDM Vol 2B, MONITOR). MWAIT waits as HLT does: a store to the monitored line may wake it, an interrupt will. */
+  MONITOR(cpu: SystemCpu, d: Decoded) {
+    if (cpu.cpl > 0) return cpu.fault(EXC.UD);
+    if (cpu.regLo(RCX) !== 0) return cpu.fault(EXC.GP, 0);
+    cpu.thread.monitor = cpu.regLin(RAX);
+    return next(cpu, d);
+  },
+  MWAIT(cpu: SystemCpu, d: Decoded) {
+    if (cpu.cpl > 0) return cpu.fault(EXC.UD);
+    if (cpu.regLo(RCX) & ~1) return cpu.fault(EXC.GP, 0);
+    next(cpu, d);
+    return cpu.leave(RunExit.halt);
+  },
+  /** Outside system-management mode, which this machine does not have. */
+  RSM: (cpu: SystemCpu, _d: Decoded) => cpu.fault(EXC.UD),
+};
