@@ -141,7 +141,7 @@ function operandSize(f: Form, mode: number, w: number, p66: number): 2 | 4 | 8 {
 
 function matches(f: Form, mode: number, prefix: number, w: number, b: number, size: number, modrm: number): boolean {
   const c = f.conditions;
-  if (f.prefix !== PREFIX.any && f.prefix !== prefix) return false;
+  if (f.prefix === PREFIX.nfx ? prefix >= PREFIX.f2 : f.prefix !== PREFIX.any && f.prefix !== prefix) return false;
   if (mode === 2 ? c.has('i64') : c.has('o64')) return false;
   if ((c.has('w0') && w === 1) || (c.has('w1') && w === 0) || (c.has('b0') && b === 1)) return false;
   if ((c.has('o16') && size !== 2) || (c.has('o32') && size !== 4) || (c.has('oq') && size !== 8)) return false;

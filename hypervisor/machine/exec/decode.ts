@@ -221,7 +221,7 @@ export const decode: Decode = (bytes: Uint8Array, offset: number, available: num
   const bits = mode.bits;
   code = bytes;
   pos = offset;
-  end = offset + (available < MAX_LENGTH ? available : MAX_LENGTH);
+  end = offset + Math.min(available, MAX_LENGTH);
   const short: DecodeError = available < MAX_LENGTH ? 'needBytes' : 'tooLong';
   long = bits === 64;
   rex = 0;

@@ -2,14 +2,15 @@
 // and the assembler's tests read encodings only through this file.
 //
 //   forms     form | form | ...
-//   form      [NP|66|F2|F3] opcode [/r | /0../7] [operand,operand,...] [{condition condition ...}]
+//   form      [NP|NFx|66|F2|F3] opcode [/r | /0../7] [operand,operand,...] [{condition condition ...}]
 //   opcode    hex bytes with blanks between; the last may end in +r or +cc; a byte after the opcode proper is a whole ModRM byte (0F 01 C1)
 //   operand   a letter of SDM Vol 2D, A.2.1 with a size of A.2.2, the names of fixed registers, or the extensions below
 //
 // Extensions: Z (register in the opcode's low three bits), sIb (immediate byte, sign-extended to the operand size), Rv/Mw (sizes for a
 // register and for memory), (rBX)b (memory at DS:rBX under the address size), STi (x87 register in ModRM.rm), Mt (ten bytes).
 // Conditions are explained in insn.ts; `sp`: a memory operand based on rSP sees it after a pop of the operand size (POP).
-// A form without mandatory prefix takes any prefix for which its opcode has no other form; NP takes none of 66, F2, F3.
+// A form without mandatory prefix takes any prefix for which its opcode has no other form; NP takes none of 66, F2,
+// F3; NFx neither F2 nor F3, and 66 as operand size.
 
 import type { AnyInsn } from './insn.ts';
 
@@ -61,7 +62,7 @@ export type Condition = 'd64' | 'f64' | 'i64' | 'o64' | 'mem' | 'reg' | 'w0' | '
 const CONDITIONS: readonly string[] = ['d64', 'f64', 'i64', 'o64', 'mem', 'reg', 'w0', 'w1', 'o16', 'o32', 'oq', 'b0', 'sp'];
 
 /** Mandatory prefixes; the first four are also the decoder's numbering of the prefix that is there. */
-export const PREFIX = { none: 0, p66: 1, f2: 2, f3: 3, any: 4 } as const;
+export const PREFIX = { none: 0, p66: 1, f2: 2, f3: 3, any: 4, nfx: 5 } as const;
 export type Prefix = (typeof PREFIX)[keyof typeof PREFIX];
 
 export interface Form {
@@ -187,7 +188,7 @@ const isByteForm = (operands: readonly OperandSpec[]): boolean => {
   return some;
 };
 
-const HEAD = /^\s*(NP |66 |F2 |F3 )?((?:[0-9A-F]{2} ?)+)(\+r|\+cc)?\s*(\/[r0-7])?\s*([^{]*?)\s*(?:\{([^}]*)\})?\s*$/;
+const HEAD = /^\s*(NP |NFx |66 |F2 |F3 )?((?:[0-9A-F]{2} ?)+)(\+r|\+cc)?\s*(\/[r0-7])?\s*([^{]*?)\s*(?:\{([^}]*)\})?\s*$/;
 
 export function parseForm(insn: AnyInsn, index: number, text: string): Form {
   const bad = (why: string): Error => new Error(`${insn.mnemonic}, form '${text.trim()}': ${why}`);
@@ -198,7 +199,8 @@ export function parseForm(insn: AnyInsn, index: number, text: string): Form {
     .split(' ')
     .map((h) => Number.parseInt(h, 16));
   let prefix: Prefix = PREFIX.any;
-  if (m[1] !== undefined) prefix = { 'NP ': PREFIX.none, '66 ': PREFIX.p66, 'F2 ': PREFIX.f2, 'F3 ': PREFIX.f3 }[m[1]] ?? PREFIX.any;
+  if (m[1] !== undefined)
+    prefix = { 'NP ': PREFIX.none, 'NFx ': PREFIX.nfx, '66 ': PREFIX.p66, 'F2 ': PREFIX.f2, 'F3 ': PREFIX.f3 }[m[1]] ?? PREFIX.any;
   const [first = 0, second] = bytes;
   const map = first !== 0x0f || second === undefined ? 0 : second === 0x38 ? 2 : second === 0x3a ? 3 : 1;
   const at = map === 0 ? 0 : map === 1 ? 1 : 2;
@@ -277,7 +279,8 @@ export function formHeads(insn: AnyInsn): FormHead[] {
   return insn.forms.split('|').map((raw, index) => {
     const text = raw.trim();
     let i = 0;
-    if (text[2] === ' ' && /^(NP|66|F2|F3) [0-9A-F]{2}/.test(text)) i = 3;
+    if (/^(NP|66|F2|F3) [0-9A-F]{2}/.test(text)) i = 3;
+    else if (text.startsWith('NFx ')) i = 4;
     let opcode = hexByte(text, i);
     let map: 0 | 1 | 2 | 3 = 0;
     if (opcode === 0x0f) {

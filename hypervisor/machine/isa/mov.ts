@@ -35,10 +35,10 @@ export const MOVSX = insn('MOVSX', {
   },
 });
 
-/** With a 16-bit operand size Intel reads 16 bits and AMD 32; the register gets the low 16 either way. */
+/** With a 16-bit operand size Intel reads 16 bits, as here, and AMD 32; the register gets the low 16 either way. */
 export const MOVSXD = insn('MOVSXD', {
   sdm: 'Vol 2B, MOVSX/MOVSXD',
-  forms: '63 /r Gv,Ed {o64}',
+  forms: '63 /r Gv,Ez {o64}',
   operands: { dst: 'w', src: 'r' },
   sem(b, { dst, src }) {
     b.write(dst, b.zext(b.sext(b.read(src), sz(src)), sz(dst)));
@@ -168,7 +168,7 @@ export const BSWAP = insn('BSWAP', {
 
 export const MOVBE = insn('MOVBE', {
   sdm: 'Vol 2B, MOVBE',
-  forms: '0F 38 F0 /r Gv,Mv {mem} | 0F 38 F1 /r Mv,Gv {mem}',
+  forms: 'NFx 0F 38 F0 /r Gv,Mv {mem} | NFx 0F 38 F1 /r Mv,Gv {mem}',
   operands: { dst: 'w', src: 'r' },
   cpuid: 'movbe',
   sem(b, { dst, src }) {
