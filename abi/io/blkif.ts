@@ -1,7 +1,7 @@
 // blkif.h: block devices. Requests have two layouts, because 64-bit integers align to 4 in the i386 ABI.
 import { array } from '../layout/array.ts';
 import { grant_ref_t, s16, u8, u16, u64, u64_number } from '../layout/scalars.ts';
-import { struct } from '../layout/struct.ts';
+import { only, struct } from '../layout/struct.ts';
 
 export const BLKIF_OP_READ = 0;
 export const BLKIF_OP_WRITE = 1;
@@ -47,7 +47,7 @@ export const blkif_request_indirect = struct('blkif_request_indirect', {
   sector_number: u64_number,
   handle: u16,
   indirect_grefs: array(BLKIF_MAX_INDIRECT_PAGES_PER_REQUEST, grant_ref_t),
-  pad: u64,
+  pad: only('x86_32', u64),
 });
 
 export const blkif_response = struct('blkif_response', {

@@ -25,13 +25,13 @@ export function array<T, W>(count: number, element: Codec<T, W>): Codec<T[], rea
   };
 }
 
-/** uint8_t[count] as bytes. A shorter value leaves the rest as it was. */
-export function bytes(count: number): Codec<Uint8Array> {
+/** uint8_t[count] as bytes; aligned as `like` where it stands for a union of wider things. A shorter value leaves the rest as it was. */
+export function bytes(count: number, like: AnyCodec = u8 as AnyCodec): Codec<Uint8Array> {
   return {
     ctype: `uint8_t[${count}]`,
     shape: { kind: 'array', count, element: u8 as AnyCodec },
     size: () => count,
-    align: () => 1,
+    align: (abi) => like.align(abi),
     read: (view, at) => new Uint8Array(view.buffer, view.byteOffset + at, count).slice(),
     write: (view, at, _abi, value) => {
       if (value.length > count) throw new RangeError(`${value.length} bytes for uint8_t[${count}]`);

@@ -379,7 +379,7 @@ export const xen_domctl_ext_vcpucontext = struct('xen_domctl_ext_vcpucontext', {
   syscall32_disables_events: u8,
   sysenter_disables_events: u8,
   // struct hvm_vmce_vcpu, in an anonymous union with mcg_cap, which is what aligns it.
-  vmce: inline({ caps: u64_aligned, mci_ctl2_bank0: u64_aligned, mci_ctl2_bank1: u64_aligned }),
+  vmce: inline({ caps: u64_aligned, mci_ctl2_bank0: u64_aligned, mci_ctl2_bank1: u64_aligned, mcg_ext_ctl: u64_aligned }),
 });
 
 export const xen_domctl_set_target = struct('xen_domctl_set_target', {
@@ -488,7 +488,7 @@ export const xen_domctl = struct('xen_domctl', {
   interface_version: u32,
   domain: domid_t,
   _pad: array(3, u16),
-  u: bytes(128),
+  u: bytes(128, u64_aligned),
 });
 
 export const XEN_DOMCTL_createdomain = 1;

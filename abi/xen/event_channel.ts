@@ -128,7 +128,8 @@ export const evtchn_op = struct('evtchn_op', {
   }),
 });
 
-export const EVTCHN_2L_NR_CHANNELS = 0x1000;
+/** One bit each in shared_info, which holds the square of the bits in an unsigned long. */
+export const EVTCHN_2L_NR_CHANNELS = { x86_64: 4096, x86_32: 1024 } as const;
 export const EVTCHN_FIFO_PRIORITY_MAX = 0;
 export const EVTCHN_FIFO_PRIORITY_DEFAULT = 7;
 export const EVTCHN_FIFO_PRIORITY_MIN = 15;

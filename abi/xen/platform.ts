@@ -233,5 +233,5 @@ export const xenpf_symdata = struct('xenpf_symdata', {
 export const xen_platform_op = struct('xen_platform_op', {
   cmd: u32,
   interface_version: u32,
-  u: bytes(128),
+  u: bytes(128, u64),
 });

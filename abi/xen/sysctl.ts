@@ -1,7 +1,7 @@
 // sysctl.h: sysctl: the whole machine as the toolstack sees it. Power management, live patching, lock profiling, coverage and
 // cache allocation have numbers here but no argument structs.
 import { array, bytes, chars } from '../layout/array.ts';
-import { domid_t, handle64, s32, u8, u32, u64_aligned_number } from '../layout/scalars.ts';
+import { domid_t, handle64, s32, u8, u32, u64_aligned, u64_aligned_number, u64_number } from '../layout/scalars.ts';
 import { inline, struct, union } from '../layout/struct.ts';
 import { xenctl_bitmap } from './xen.ts';
 
@@ -171,8 +171,8 @@ export const XEN_INVALID_MEM_SZ = 0xffffffff;
 export const XEN_INVALID_NODE_DIST = 0xffffffff;
 
 export const xen_sysctl_meminfo = struct('xen_sysctl_meminfo', {
-  memsize: u64_aligned_number,
-  memfree: u64_aligned_number,
+  memsize: u64_number,
+  memfree: u64_number,
 });
 
 export const xen_sysctl_numainfo = struct('xen_sysctl_numainfo', {
@@ -305,7 +305,7 @@ export const XEN_SYSCTL_cpu_policy_hvm_default = 5;
 export const xen_sysctl = struct('xen_sysctl', {
   cmd: u32,
   interface_version: u32,
-  u: bytes(128),
+  u: bytes(128, u64_aligned),
 });
 
 export const XEN_SYSCTL_readconsole = 1;

@@ -27,7 +27,6 @@ export const TRC_SCHED_VERBOSE = 0x28000;
 export const TRC_SCHED_ID_BITS = 3;
 export const TRC_SCHED_ID_SHIFT = 9;
 export const TRC_SCHED_ID_MASK = 0xe00;
-export const TRC_SCHED_EVT_MASK = -0xe01;
 export const TRC_SCHED_CSCHED = 0;
 export const TRC_SCHED_CSCHED2 = 1;
 export const TRC_SCHED_ARINC653 = 3;

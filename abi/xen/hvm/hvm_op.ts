@@ -1,6 +1,6 @@
 // hvm_op.h: hvm_op. Alternate p2m views are not declared.
 import { array, bytes } from '../../layout/array.ts';
-import { domid_t, u8, u16, u32, u64, u64_aligned } from '../../layout/scalars.ts';
+import { domid_t, u8, u16, u32, u64 } from '../../layout/scalars.ts';
 import { struct } from '../../layout/struct.ts';
 
 export const HVMOP_set_param = 0;
@@ -10,7 +10,7 @@ export const xen_hvm_param = struct('xen_hvm_param', {
   domid: domid_t,
   pad: u16,
   index: u32,
-  value: u64_aligned,
+  value: u64,
 });
 
 export const HVMOP_flush_tlbs = 5;
