@@ -1,0 +1,197 @@
+// Bytes of an instruction from one of its forms, with operands chosen at random: the tests' encoder. It follows the declarations and
+// knows nothing of the decoder, which is made to read the bytes back.
+
+import type { Form, OperandSpec } from '../isa/forms.ts';
+import { PREFIX } from '../isa/forms.ts';
+import { ABSENT_PAGE, CODE_START, GS_BASE, READ_ONLY_PAGE, WINDOW, WINDOW_SIZE } from './case.ts';
+import type { Random } from './random.ts';
+
+export interface Encoded {
+  readonly code: Uint8Array;
+  /** Linear address that the memory operand is meant to have, if there is one and it can be steered. */
+  readonly target: bigint | undefined;
+  /** Size of the memory operand. */
+  readonly memSize: number;
+  /** Register in ModRM.reg and, for register forms, in ModRM.rm. */
+  readonly reg: number;
+  readonly rm: number;
+}
+
+export interface Wish {
+  readonly bits: 32 | 64;
+  readonly opSize: 1 | 2 | 4 | 8;
+  readonly memory: boolean;
+  readonly rep: 0 | 0xf2 | 0xf3;
+}
+
+const sizeIndex = (opSize: number): 0 | 1 | 2 => (opSize <= 2 ? 0 : opSize === 4 ? 1 : 2);
+
+/** Mostly in the window, at times across a page's end, in the read-only page or in none. */
+export function pickTarget(random: Random, size: number): bigint {
+  const inWindow = WINDOW + BigInt(64 + random.below(WINDOW_SIZE - 128));
+  switch (random.below(24)) {
+    case 0:
+      return READ_ONLY_PAGE + BigInt(random.below(64));
+    case 1:
+      return READ_ONLY_PAGE - BigInt(random.below(size + 1));
+    case 2:
+      return ABSENT_PAGE - BigInt(random.below(size + 1));
+    case 3:
+      return GS_BASE - BigInt(random.below(size + 1));
+    case 4:
+    case 5:
+    case 6:
+      return inWindow;
+    default:
+      return inWindow & ~15n;
+  }
+}
+
+const little = (v: bigint, size: number): number[] => Array.from({ length: size }, (_, i) => Number((v >> BigInt(i * 8)) & 0xffn));
+
+interface Memory {
+  readonly mod: number;
+  readonly rm: number;
+  readonly sib: number | undefined;
+  readonly disp: (length: number) => number[];
+  readonly rexX: number;
+  readonly rexB: number;
+}
+
+/** A ModRM memory operand for `target` (an offset); sets the registers that it uses. */
+function memoryFor(random: Random, bits: 32 | 64, short: boolean, target: bigint, gpr: bigint[]): Memory {
+  const registers = bits === 64 ? 16 : 8;
+  const cut = (v: bigint, old: bigint): bigint =>
+    short && bits === 64 ? (old & ~0xffffffffn) | BigInt.asUintN(32, v) : BigInt.asUintN(bits, v);
+  const kind = random.below(bits === 64 ? 5 : 4);
+  if (kind === 4) {
+    return { mod: 0, rm: 5, sib: undefined, rexX: 0, rexB: 0, disp: (length) => little(target - CODE_START - BigInt(length), 4) };
+  }
+  const dispSize = random.pick([0, 1, 4]);
+  const disp = dispSize === 0 ? 0n : dispSize === 1 ? BigInt(random.below(256) - 128) : BigInt(random.below(4000) - 2000);
+  const base = random.below(registers);
+  if (kind === 3) {
+    // No base: a displacement of 32 bits, and perhaps an index.
+    const index = random.below(registers);
+    const scale = random.below(4);
+    if (index !== 4) gpr[index] = cut(BigInt(random.below(1000)), gpr[index] ?? 0n);
+    const scaled = index === 4 ? 0n : BigInt.asUintN(short ? 32 : 64, gpr[index] ?? 0n) << BigInt(scale);
+    return { mod: 0, rm: 4, sib: (scale << 6) | ((index & 7) << 3) | 5, rexX: index >> 3, rexB: 0, disp: () => little(target - scaled, 4) };
+  }
+  // Base 5 and 13 always have a displacement; base 4 and 12 always a SIB byte.
+  const size = dispSize === 0 && (base & 7) === 5 ? 1 : dispSize;
+  const mod = size === 0 ? 0 : size === 1 ? 1 : 2;
+  if (kind === 2 || (base & 7) === 4) {
+    const index = kind === 2 ? random.below(registers) : 4;
+    const scale = random.below(4);
+    if (index !== 4 && index === base) {
+      // One register twice: the address is what it is.
+    } else {
+      const scaled = index === 4 ? 0n : (gpr[index] ?? 0n) << BigInt(scale);
+      gpr[base] = cut(target - scaled - disp, gpr[base] ?? 0n);
+    }
+    return {
+      mod,
+      rm: 4,
+      sib: (scale << 6) | ((index & 7) << 3) | (base & 7),
+      rexX: index >> 3,
+      rexB: base >> 3,
+      disp: () => little(disp, size),
+    };
+  }
+  gpr[base] = cut(target - disp, gpr[base] ?? 0n);
+  return { mod, rm: base & 7, sib: undefined, rexX: 0, rexB: base >> 3, disp: () => little(disp, size) };
+}
+
+/** A displacement that stays among the INT3s around the code, and is not one to the instruction itself. */
+function branch(random: Random, size: number): bigint {
+  const far = size === 1 ? 100 : 1000;
+  const d = 24 + random.below(far - 24);
+  return BigInt(random.chance(0.5) ? d : -d);
+}
+
+function immediate(random: Random, o: OperandSpec, size: number): number[] {
+  if (o.letter === 'J') return little(branch(random, size), size);
+  return little(random.value(), size);
+}
+
+/** Undefined where the wish and the form do not go together. `gpr` is changed to make the memory operand's address. */
+export function encode(random: Random, form: Form, wish: Wish, gpr: bigint[]): Encoded | undefined {
+  const { bits, opSize, memory, rep } = wish;
+  const long = bits === 64;
+  const has = (c: Parameters<typeof form.conditions.has>[0]) => form.conditions.has(c);
+  if (long ? has('i64') : has('o64')) return undefined;
+  const k = sizeIndex(opSize);
+  if ((has('o16') && k !== 0) || (has('o32') && k !== 1) || (has('oq') && k !== 2)) return undefined;
+  const rmOperand = form.operands.find((o) => 'EMRWQUN'.includes(o.letter));
+  if (form.modrm === 'no' ? memory : memory ? form.regOnly : form.memOnly) return undefined;
+
+  const prefixes: number[] = [];
+  const long64 = long && (has('d64') || has('f64'));
+  if (form.prefix === PREFIX.p66 || (opSize === 2 && form.prefix !== PREFIX.none)) prefixes.push(0x66);
+  if (form.prefix === PREFIX.f2) prefixes.push(0xf2);
+  if (form.prefix === PREFIX.f3) prefixes.push(0xf3);
+  if (rep !== 0) prefixes.push(rep);
+  const implicitMemory = form.operands.some((o) => 'XY()'.includes(o.letter));
+  const moffs = form.operands.some((o) => o.letter === 'O');
+  const short = (memory || implicitMemory || moffs) && long && random.chance(0.2);
+  if (short) prefixes.push(0x67);
+  const throughGs = long && (memory || moffs) && random.chance(0.1);
+  if (throughGs) prefixes.push(0x65);
+  const memSize = rmOperand?.sizes[k] ?? 0;
+  const target = memory || moffs ? pickTarget(random, memSize) : undefined;
+  const lockable = form.insn.lock === true && target !== undefined && (target & 15n) === 0n && /^[EM]/.test(form.operands[0]?.text ?? '');
+  if (lockable && random.chance(0.1)) prefixes.push(0xf0);
+  const offset = target === undefined ? 0n : throughGs ? target - GS_BASE : target;
+  if (throughGs && short && offset < 0n) return undefined;
+
+  const rexBits = long && !has('b0');
+  const byteOperand = form.operands.some((o) => o.regSizes[k] === 1);
+  const registers = long ? 16 : 8;
+  const reg = random.below(registers);
+  const rm = random.below(registers);
+  const low = has('b0') ? 0 : random.below(registers);
+  const tail: number[] = [];
+  let rexX = 0;
+  let rexB = 0;
+  let rexR = 0;
+  let dispBytes: (length: number) => number[] = () => [];
+  if (form.modrm !== 'no') {
+    if (typeof form.modrm === 'number' && form.modrm >= 0xc0) tail.push(form.modrm);
+    else {
+      const field = form.modrm === 'r' ? reg & 7 : form.modrm;
+      if (form.modrm === 'r') rexR = reg >> 3;
+      if (memory) {
+        const m = memoryFor(random, bits, short, offset, gpr);
+        tail.push((m.mod << 6) | (field << 3) | m.rm);
+        if (m.sib !== undefined) tail.push(m.sib);
+        rexX = m.rexX;
+        rexB = m.rexB;
+        dispBytes = m.disp;
+      } else {
+        tail.push(0xc0 | (field << 3) | (rm & 7));
+        rexB = rm >> 3;
+      }
+    }
+  }
+  if (form.low === 'r') rexB = low >> 3;
+  const w = opSize === 8 && !long64 ? 1 : has('w1') ? 1 : 0;
+  if (has('w0') && w === 1) return undefined;
+  if (w === 1 && !long) return undefined;
+  const rex = (w << 3) | (rexR << 2) | (rexX << 1) | rexB;
+  const bytes = [...prefixes];
+  if (rexBits ? rex !== 0 || (byteOperand && random.chance(0.5)) : rex !== 0) bytes.push(0x40 | rex);
+  if (form.map >= 1) bytes.push(0x0f);
+  if (form.map === 2) bytes.push(0x38);
+  if (form.map === 3) bytes.push(0x3a);
+  bytes.push(form.opcode + (form.low === 'r' ? low & 7 : form.low === 'cc' ? random.below(16) : 0));
+  bytes.push(...tail);
+  const immediates: number[] = [];
+  for (const o of form.operands) {
+    if ('I sI J'.split(' ').includes(o.letter)) immediates.push(...immediate(random, o, o.sizes[long64 ? (opSize === 2 ? 0 : 2) : k]));
+    if (o.letter === 'O') immediates.push(...little(offset, short ? 4 : bits / 8));
+  }
+  const total = bytes.length + dispBytes(0).length + immediates.length;
+  bytes.push(...dispBytes(total), ...immediates);
+  return { code: Uint8Array.from(bytes), target, memSize, reg, rm };
+}

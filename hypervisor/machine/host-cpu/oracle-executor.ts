@@ -1,0 +1,106 @@
+// The oracle as an executor.
+
+import { decode } from '../exec/decode.ts';
+import { flagsFromEflags, flagsToEflags } from '../stage/flag-words.ts';
+import { oracleStep } from '../stage/oracle.ts';
+import { OracleFault, type OracleMemory, OracleSlow, OracleState } from '../stage/oracle-state.ts';
+import { ARITHMETIC_FLAGS, GS, STATE } from '../state.ts';
+import {
+  ABSENT_PAGE,
+  type Case,
+  CODE_START,
+  type Executor,
+  GS_BASE,
+  type Outcome,
+  PAGES,
+  READ_ONLY_PAGE,
+  WINDOW,
+  WINDOW_SIZE,
+} from './case.ts';
+
+const PF = { present: 1, write: 2, user: 4 } as const;
+/** A repeated instruction comes back to itself after so many elements; a case that does so more often does not end. */
+const MAX_STEPS = 100;
+
+class CaseMemory implements OracleMemory {
+  readonly bytes = new Uint8Array(Number(ABSENT_PAGE - PAGES));
+
+  private check(linear: bigint, size: number, write: boolean): void {
+    // The faulting address is the first byte that cannot be reached.
+    for (const at of [linear, ((linear + BigInt(size)) & ~0xfffn) > linear ? (linear + BigInt(size - 1)) & ~0xfffn : linear]) {
+      if (at < PAGES || at >= ABSENT_PAGE) throw new OracleFault(14, PF.user | (write ? PF.write : 0), at);
+      if (write && at >= READ_ONLY_PAGE) throw new OracleFault(14, PF.user | PF.write | PF.present, at);
+    }
+  }
+  load(linear: bigint, size: number, write: boolean): bigint {
+    this.check(linear, size, write);
+    let v = 0n;
+    for (let i = size - 1; i >= 0; i--) v = (v << 8n) | BigInt(this.bytes[Number(linear - PAGES) + i] ?? 0);
+    return v;
+  }
+  store(linear: bigint, size: number, v: bigint): void {
+    this.check(linear, size, true);
+    for (let i = 0; i < size; i++) this.bytes[Number(linear - PAGES) + i] = Number((v >> BigInt(i * 8)) & 0xffn);
+  }
+}
+
+/** Flat segments, as those of a process. */
+function prepare(c: Case): { state: OracleState; memory: CaseMemory } {
+  const state = new OracleState();
+  c.gpr.forEach((v, i) => {
+    state.setReg(i, v);
+  });
+  state.rip = CODE_START;
+  const [res, aux] = flagsFromEflags(Number(c.rflags));
+  state.set(STATE.flagRes, 8, BigInt(res));
+  state.set(STATE.flagAux, 4, BigInt(aux >>> 0));
+  state.set(STATE.eflags, 4, c.rflags & ~BigInt(ARITHMETIC_FLAGS));
+  for (let n = 0; n < 6; n++) state.set(STATE.seg + n * 16 + 4, 4, 0xffffffffn);
+  if (c.bits === 64) state.set(STATE.seg + GS * 16 + 8, 8, GS_BASE);
+  for (let i = 0; i < 256; i++) state.view.setUint8(STATE.xmm + i, c.fxsave[160 + i] ?? 0);
+  state.view.setUint32(STATE.mxcsr, new DataView(c.fxsave.buffer, c.fxsave.byteOffset).getUint32(24, true), true);
+  const memory = new CaseMemory();
+  memory.bytes.set(c.window, Number(WINDOW - PAGES));
+  return { state, memory };
+}
+
+function outcomeOf(c: Case, state: OracleState, memory: CaseMemory, fault: OracleFault | undefined): Outcome {
+  const v = state.view;
+  const fxsave = c.fxsave.slice();
+  for (let i = 0; i < 256; i++) fxsave[160 + i] = v.getUint8(STATE.xmm + i);
+  const arithmetic = flagsToEflags(
+    v.getUint32(STATE.flagRes, true),
+    v.getUint32(STATE.flagRes + 4, true),
+    v.getUint32(STATE.flagAux, true),
+  );
+  const at = Number(WINDOW - PAGES);
+  return {
+    vector: fault?.vector ?? -1,
+    errorCode: fault?.vector === 14 ? fault.errorCode : 0,
+    address: fault?.vector === 14 ? fault.address : 0n,
+    gpr: Array.from({ length: 16 }, (_, i) => state.reg(i)),
+    rip: state.rip,
+    rflags: state.get(STATE.eflags, 4) | BigInt(arithmetic),
+    fxsave,
+    window: memory.bytes.slice(at, at + WINDOW_SIZE),
+  };
+}
+
+function runCase(c: Case): Outcome | undefined {
+  const decoded = decode(c.code, 0, c.code.length, { bits: c.bits });
+  if (typeof decoded === 'string' || decoded.insn.sem === undefined) return undefined;
+  const { state, memory } = prepare(c);
+  try {
+    for (let n = 0; n < MAX_STEPS; n++) {
+      oracleStep(state, memory, { bits: c.bits, stackSize: c.bits === 64 ? 8 : 4 }, decoded);
+      if (state.rip !== CODE_START) break;
+    }
+  } catch (e) {
+    if (e instanceof OracleSlow) return undefined;
+    if (e instanceof OracleFault) return outcomeOf(c, state, memory, e);
+    throw e;
+  }
+  return outcomeOf(c, state, memory, undefined);
+}
+
+export const oracleExecutor: Executor = { name: 'oracle', run: (cases) => cases.map(runCase) };
