@@ -8,6 +8,9 @@ import type { AnyInsn } from './insn.ts';
 import * as mov from './mov.ts';
 import * as muldiv from './muldiv.ts';
 import * as shift from './shift.ts';
+import * as sseFloat from './sse-float.ts';
+import * as sseInteger from './sse-integer.ts';
+import * as sseMove from './sse-move.ts';
 import * as stack from './stack.ts';
 import * as string from './string.ts';
 import * as svm from './svm.ts';
@@ -28,6 +31,9 @@ export const FAMILIES = {
   flow: membersOf(flow),
   stack: membersOf(stack),
   string: membersOf(string),
+  sseMove: membersOf(sseMove),
+  sseInteger: membersOf(sseInteger),
+  sseFloat: membersOf(sseFloat),
   system: membersOf(system),
   x87: membersOf(x87),
   vmx: membersOf(vmx),

@@ -1,0 +1,92 @@
+// What the SSE families share: the availability check, building blocks on 128-bit values, and the shapes of their instruction records.
+
+import type { Builder, Operand, Readable, Writable } from '../stage/builder.ts';
+import { STATE } from '../state.ts';
+import { type AnyInsn, insn } from './insn.ts';
+
+const CR0_EM_TS = 0xc;
+const CR4_OSFXSR = 0x200;
+
+/** #NM and #UD conditions of SDM Vol 3A, 13.1: left to TypeScript, which raises what is due (system/fpu-check.ts). */
+export function needSse<V>(b: Builder<V>): void {
+  const blocked = b.and(b.state(STATE.cr0, 4), b.k(CR0_EM_TS));
+  const enabled = b.and(b.state(STATE.cr4, 4), b.k(CR4_OSFXSR));
+  b.if(b.or(blocked, b.eqz(enabled)), () => b.slow());
+}
+
+/** All ones or all zeros by a condition. */
+export const maskOf = <V>(b: Builder<V>, c: V): V => b.sub(b.k(0), c);
+export const maskX = <V, X>(b: Builder<V, X>, c: V): X => {
+  const m = maskOf(b, c);
+  return b.x.make(m, m);
+};
+/** A byte value in all lanes. */
+export const splatByte = <V, X>(b: Builder<V, X>, v: V): X => {
+  const m = b.mul(v, b.k(0x0101010101010101n));
+  return b.x.make(m, m);
+};
+export const zeroX = <V, X>(b: Builder<V, X>): X => b.x.constant(0n, 0n);
+
+type Rw = Operand<'rw'>;
+/** Replaces the low 64 or 32 bits of an XMM register, the rest kept. */
+export function setLow64<V, X>(b: Builder<V, X>, dst: Rw, v: V): void {
+  b.x.write(dst, b.x.make(v, b.x.lane(b.x.read(dst, false), 1)), false);
+}
+export function setLow32<V, X>(b: Builder<V, X>, dst: Rw, v: V): void {
+  const old = b.x.read(dst, false);
+  const low = b.or(b.and(b.x.lane(old, 0), b.k(0xffffffff00000000n)), b.zext(v, 4));
+  b.x.write(dst, b.x.make(low, b.x.lane(old, 1)), false);
+}
+/** The low 32 bits of an XMM register or of 4 bytes of memory. */
+export const low32 = <V>(b: Builder<V>, o: Readable): V => b.zext(b.read(o), 4);
+
+/** dst = f(dst, src) on whole registers, the memory operand aligned. */
+export const packed = (
+  mnemonic: string,
+  forms: string,
+  f: <V, X>(b: Builder<V, X>, dst: X, src: X) => X,
+  feature: 'sse' | 'sse2' = 'sse2',
+): AnyInsn =>
+  insn(mnemonic, {
+    sdm: `Vol 2, ${mnemonic}`,
+    forms,
+    cpuid: feature,
+    operands: { dst: 'rw', src: 'r' },
+    sem(b, { dst, src }) {
+      needSse(b);
+      const s = b.x.read(src, true);
+      b.x.write(dst, f(b, b.x.read(dst, false), s), false);
+    },
+  });
+
+/** dst = f(dst, src, imm8). */
+export const packedImm = (
+  mnemonic: string,
+  forms: string,
+  f: <V, X>(b: Builder<V, X>, dst: X, src: X, imm: V) => X,
+  feature: 'sse' | 'sse2' = 'sse2',
+): AnyInsn =>
+  insn(mnemonic, {
+    sdm: `Vol 2, ${mnemonic}`,
+    forms,
+    cpuid: feature,
+    operands: { dst: 'rw', src: 'r', imm: 'r' },
+    sem(b, { dst, src, imm }) {
+      needSse(b);
+      const s = b.x.read(src, true);
+      b.x.write(dst, f(b, b.x.read(dst, false), s, b.read(imm)), false);
+    },
+  });
+
+/** A move between XMM register and memory or register, 16 bytes whole. */
+export const wholeMove = (mnemonic: string, forms: string, aligned: boolean, feature: 'sse' | 'sse2'): AnyInsn =>
+  insn(mnemonic, {
+    sdm: `Vol 2, ${mnemonic}`,
+    forms,
+    cpuid: feature,
+    operands: { dst: 'w', src: 'r' },
+    sem(b, { dst, src }) {
+      needSse(b);
+      b.x.write(dst as Writable, b.x.read(src, aligned), aligned);
+    },
+  });
