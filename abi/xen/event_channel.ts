@@ -1,5 +1,6 @@
 // event_channel.h: event channels: operations, and the FIFO layout (each event is one 32-bit word, linked into per-vCPU queues).
 import { array, bytes } from '../layout/array.ts';
+import { bits } from '../layout/bits.ts';
 import { domid_t, evtchn_port_t, u8, u32, u64_number } from '../layout/scalars.ts';
 import { inline, struct, union } from '../layout/struct.ts';
 
@@ -141,6 +142,15 @@ export const EVTCHN_FIFO_BUSY = 28;
 export const EVTCHN_FIFO_LINK_BITS = 17;
 export const EVTCHN_FIFO_LINK_MASK = 0x1ffff;
 export const EVTCHN_FIFO_NR_CHANNELS = 1 << EVTCHN_FIFO_LINK_BITS;
+
+/** One FIFO event: event_word_t. LINK is the next event of the queue, by port; 0 ends it. */
+export const event_word_t = bits(u32, {
+  PENDING: EVTCHN_FIFO_PENDING,
+  MASKED: EVTCHN_FIFO_MASKED,
+  LINKED: EVTCHN_FIFO_LINKED,
+  BUSY: EVTCHN_FIFO_BUSY,
+  LINK: [0, EVTCHN_FIFO_LINK_BITS],
+});
 
 /** One per vCPU, inside a page that the guest gives to EVTCHNOP_init_control. */
 export const evtchn_fifo_control_block = struct('evtchn_fifo_control_block', {

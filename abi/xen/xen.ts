@@ -18,7 +18,7 @@ import {
   xen_ulong_number,
   xen_ulong_t,
 } from '../layout/scalars.ts';
-import { inline, struct, union } from '../layout/struct.ts';
+import { inline, only, struct, union } from '../layout/struct.ts';
 import { arch_shared_info, arch_vcpu_info, XEN_LEGACY_MAX_VCPUS } from './arch-x86/xen.ts';
 
 export const __HYPERVISOR_set_trap_table = 0;
@@ -215,6 +215,8 @@ export const shared_info = struct('shared_info', {
   wc_version: u32,
   wc_sec: u32,
   wc_nsec: u32,
+  // 32-bit guests have it in arch, where there was room for it.
+  wc_sec_hi: only('x86_64', u32),
   arch: arch_shared_info,
 });
 

@@ -1,4 +1,4 @@
-// e820.h: types of memory in an e820 map.
+// e820.h: where the e820 map of an HVM domain lies in its low memory, and where its RAM ends below 4 GiB.
 
 export const HVM_E820_PAGE = 0x90000;
 export const HVM_E820_NR_OFFSET = 0x1e8;
