@@ -38,6 +38,8 @@ const BY_OPERAND_SIZE: Readonly<Record<string, BySize>> = {
   XSAVES: { 8: 'xsaves64' },
   XRSTORS: { 8: 'xrstors64' },
 };
+/** The mnemonics that mnemonicOf may give because of operand size. */
+export const SIZED_MNEMONICS: readonly string[] = Object.values(BY_OPERAND_SIZE).flatMap((names) => Object.values(names));
 const STRING = new Set(['MOVS', 'CMPS', 'STOS', 'LODS', 'SCAS', 'INS', 'OUTS']);
 const RENAMED: Readonly<Record<string, string>> = { JMPF: 'jmp', CALLF: 'call', XLAT: 'xlatb', FWAIT: 'wait' };
 
