@@ -1,15 +1,17 @@
 // XENFEAT_* names as they stand in FEATURES notes, in the legacy __xen_guest string and in xl's messages: bit numbers of
 // features.h, and the parser of "name|name|!name" lists ('!' marks what the kernel cannot live without).
 
+import * as abi from '@ringworld/abi';
+
 /** Bit numbers in submap 0 (features.h) of the names that may appear in a feature string. */
 export const FEATURE_BITS = {
-  writable_page_tables: 0,
-  writable_descriptor_tables: 1,
-  auto_translated_physmap: 2,
-  supervisor_mode_kernel: 3,
-  pae_pgdir_above_4gb: 4,
-  hvm_callback_vector: 8,
-  dom0: 11,
+  writable_page_tables: abi.XENFEAT_writable_page_tables,
+  writable_descriptor_tables: abi.XENFEAT_writable_descriptor_tables,
+  auto_translated_physmap: abi.XENFEAT_auto_translated_physmap,
+  supervisor_mode_kernel: abi.XENFEAT_supervisor_mode_kernel,
+  pae_pgdir_above_4gb: abi.XENFEAT_pae_pgdir_above_4gb,
+  hvm_callback_vector: abi.XENFEAT_hvm_callback_vector,
+  dom0: abi.XENFEAT_dom0,
 } as const;
 
 export type FeatureName = keyof typeof FEATURE_BITS;

@@ -1,0 +1,122 @@
+// Event channels from dom0's side: binding ports, sending, and the upcall that finds what is pending in the shared page
+// (event_channel.h; the two-level bitmaps of struct shared_info, as Linux's drivers/xen/events/events_2l.c walks them).
+import {
+  __HYPERVISOR_event_channel_op,
+  __HYPERVISOR_memory_op,
+  DOMID_SELF,
+  type Domid,
+  domid,
+  EVTCHNOP_alloc_unbound,
+  EVTCHNOP_bind_interdomain,
+  EVTCHNOP_bind_virq,
+  EVTCHNOP_close,
+  EVTCHNOP_send,
+  type EvtchnPort,
+  evtchn_alloc_unbound,
+  evtchn_bind_interdomain,
+  evtchn_bind_virq,
+  evtchn_close,
+  evtchn_send,
+  evtchnPort,
+  type PageView,
+  shared_info,
+  vcpu_info,
+  XENMAPSPACE_shared_info,
+  XENMEM_add_to_physmap,
+  xen_add_to_physmap,
+} from '@ringworld/abi';
+import { DOM0_ABI, type Hypercalls } from './hypercall.ts';
+
+const PENDING = shared_info.offset('evtchn_pending', DOM0_ABI);
+const MASK = shared_info.offset('evtchn_mask', DOM0_ABI);
+const UPCALL_PENDING = vcpu_info.offset('evtchn_upcall_pending', DOM0_ABI);
+const PENDING_SEL = vcpu_info.offset('evtchn_pending_sel', DOM0_ABI);
+const VCPU_INFO_SIZE = vcpu_info.size(DOM0_ABI);
+
+export class EventChannels {
+  private readonly xen: Hypercalls;
+  private readonly shared: PageView;
+  private readonly handlers = new Map<EvtchnPort, () => void>();
+
+  /** Maps the shared page and takes over the port's upcall. */
+  constructor(xen: Hypercalls) {
+    this.xen = xen;
+    const frame = xen.memory.reserveFrames(1);
+    xen.op(__HYPERVISOR_memory_op, XENMEM_add_to_physmap, xen_add_to_physmap, {
+      domid: domid(DOMID_SELF),
+      space: XENMAPSPACE_shared_info,
+      idx: 0,
+      gpfn: frame,
+    });
+    this.shared = xen.memory.page(frame);
+    // Nothing is listened to until it has a handler.
+    for (let word = 0; word < 128; word++) this.shared.setU32(MASK + word * 4, 0xffffffff);
+    xen.port.setUpcall((vcpu) => this.upcall(vcpu));
+  }
+
+  /** A port of `dom` (dom0's own unless told) that `remote` may bind. */
+  allocUnbound(remote: Domid, dom: Domid = domid(DOMID_SELF)): EvtchnPort {
+    return this.xen.op(__HYPERVISOR_event_channel_op, EVTCHNOP_alloc_unbound, evtchn_alloc_unbound, { dom, remote_dom: remote }).out.port;
+  }
+
+  bindInterdomain(remote: Domid, remotePort: EvtchnPort, handler: () => void): EvtchnPort {
+    const { out } = this.xen.op(__HYPERVISOR_event_channel_op, EVTCHNOP_bind_interdomain, evtchn_bind_interdomain, {
+      remote_dom: remote,
+      remote_port: remotePort,
+    });
+    this.listen(out.local_port, handler);
+    return out.local_port;
+  }
+
+  bindVirq(virq: number, handler: () => void, vcpu = 0): EvtchnPort {
+    const { out } = this.xen.op(__HYPERVISOR_event_channel_op, EVTCHNOP_bind_virq, evtchn_bind_virq, { virq, vcpu });
+    this.listen(out.port, handler);
+    return out.port;
+  }
+
+  /** Calls `handler` for each event on a bound port from now on, also for one that is pending already. */
+  listen(port: EvtchnPort, handler: () => void): void {
+    this.handlers.set(port, handler);
+    const at = MASK + (port >>> 5) * 4;
+    this.shared.setU32(at, this.shared.u32(at) & ~(1 << (port & 31)));
+    if ((this.shared.u32(PENDING + (port >>> 5) * 4) & (1 << (port & 31))) !== 0) this.deliver(port);
+  }
+
+  notify(port: EvtchnPort): void {
+    this.xen.op(__HYPERVISOR_event_channel_op, EVTCHNOP_send, evtchn_send, { port });
+  }
+
+  close(port: EvtchnPort): void {
+    const at = MASK + (port >>> 5) * 4;
+    this.shared.setU32(at, this.shared.u32(at) | (1 << (port & 31)));
+    this.handlers.delete(port);
+    this.xen.op(__HYPERVISOR_event_channel_op, EVTCHNOP_close, evtchn_close, { port });
+  }
+
+  private upcall(vcpu: number): void {
+    const info = vcpu * VCPU_INFO_SIZE;
+    const { shared } = this;
+    // A handler may make further events pending; they are served before this returns.
+    while (shared.u8(info + UPCALL_PENDING) !== 0) {
+      // First this flag, then the selector: an event that comes between sets both again.
+      shared.setU8(info + UPCALL_PENDING, 0);
+      const selector = shared.u64(info + PENDING_SEL);
+      shared.setU64(info + PENDING_SEL, 0n);
+      for (let word = 0; word < 64; word++) {
+        if ((selector & (1n << BigInt(word))) === 0n) continue;
+        for (const half of [0, 1]) {
+          const at = word * 8 + half * 4;
+          const ready = shared.u32(PENDING + at) & ~shared.u32(MASK + at);
+          for (let bit = 0; bit < 32; bit++) if ((ready & (1 << bit)) !== 0) this.deliver(evtchnPort(word * 64 + half * 32 + bit));
+        }
+      }
+    }
+  }
+
+  private deliver(port: EvtchnPort): void {
+    const at = PENDING + (port >>> 5) * 4;
+    // Cleared before the handler runs, so that an event during it is not lost.
+    this.shared.setU32(at, this.shared.u32(at) & ~(1 << (port & 31)));
+    this.handlers.get(port)?.();
+  }
+}
