@@ -128,6 +128,8 @@ export function encode(random: Random, form: Form, wish: Wish, gpr: bigint[]): E
 
   const prefixes: number[] = [];
   const long64 = long && (has('d64') || has('f64'));
+  // Intel ignores an operand-size prefix of near branches in 64-bit mode, AMD honours it.
+  if (long && has('f64') && opSize === 2) return undefined;
   if (form.prefix === PREFIX.p66 || (opSize === 2 && form.prefix !== PREFIX.none)) prefixes.push(0x66);
   if (form.prefix === PREFIX.f2) prefixes.push(0xf2);
   if (form.prefix === PREFIX.f3) prefixes.push(0xf3);

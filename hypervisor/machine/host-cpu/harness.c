@@ -188,6 +188,9 @@ int main(void)
 	if (syscall(SYS_arch_prctl, ARCH_SET_GS, WINDOW_PAGES + 0x1000))
 		return 2;
 
+	/* 64-bit processes start with null selectors there, which compatibility mode cannot use. */
+	__asm__ volatile("movl %0, %%ds; movl %0, %%es" : : "r"(0x2b));
+
 	sigaltstack(&alternate, 0);
 	sigfillset(&sa.sa_mask);
 	for (size_t i = 0; i < sizeof signals / sizeof *signals; i++)

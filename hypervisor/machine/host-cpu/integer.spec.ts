@@ -30,10 +30,6 @@ describe.skipIf(typeof native === 'string')(
       const cases = generated.map((g) => g.case);
       const want = native.run(cases);
       const got = oracleExecutor.run(cases);
-      const byMnemonic = Map.groupBy
-        ? Map.groupBy(generated.keys(), (n) => generated[n]?.decoded.insn.mnemonic ?? '')
-        : new Map<string, number[]>();
-      void byMnemonic;
       const wrong = new Map<string, string[]>();
       generated.forEach((g, n) => {
         const name = g.decoded.insn.mnemonic;

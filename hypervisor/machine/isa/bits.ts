@@ -78,7 +78,7 @@ export const BTC = insn('BTC', {
 
 const SCAN_FLAGS = { writes: OSZAPC, undefined: ['OF', 'SF', 'AF', 'PF', 'CF'] } as const;
 
-/** A zero source leaves the destination alone: AMD says so, Intel's processors do so. */
+/** A zero source leaves the destination alone, the high half of a 32-bit one included: AMD says so, Intel's processors do so. */
 export const BSF = insn('BSF', {
   sdm: 'Vol 2A, BSF',
   forms: '0F BC /r Gv,Ev',
@@ -86,7 +86,7 @@ export const BSF = insn('BSF', {
   flags: SCAN_FLAGS,
   sem(b, { dst, src }) {
     const x = b.read(src);
-    b.write(dst, b.select(x, b.ctz(x), b.read(dst)));
+    b.if(x, () => b.write(dst, b.ctz(x)));
     b.setFlags(b.sext(x, sz(src)), b.k(0));
   },
 });
@@ -98,7 +98,7 @@ export const BSR = insn('BSR', {
   flags: SCAN_FLAGS,
   sem(b, { dst, src }) {
     const x = b.read(src);
-    b.write(dst, b.select(x, b.sub(b.k(63), b.clz(x)), b.read(dst)));
+    b.if(x, () => b.write(dst, b.sub(b.k(63), b.clz(x))));
     b.setFlags(b.sext(x, sz(src)), b.k(0));
   },
 });

@@ -68,7 +68,7 @@ export const XCHG = insn('XCHG', {
   },
 });
 
-/** The register is written first: with the same register twice, the sum stays. */
+/** With the same register twice the sum stays; memory is written before a register that may be part of its address. */
 export const XADD = insn('XADD', {
   sdm: 'Vol 2D, XADD',
   forms: '0F C0 /r Eb,Gb | 0F C1 /r Ev,Gv',
@@ -80,13 +80,14 @@ export const XADD = insn('XADD', {
     const x = b.read(dst);
     const y = b.read(src);
     const r = b.zext(b.add(x, y), s);
-    b.write(src, x);
+    if (dst.isReg) b.write(src, x);
     b.write(dst, r);
+    if (!dst.isReg) b.write(src, x);
     flagsAdd(b, x, y, r, s);
   },
 });
 
-/** Memory is written in either case, with its old value if the comparison failed. */
+/** Memory is written in either case, with its old value if the comparison failed; a register only if it succeeded. */
 export const CMPXCHG = insn('CMPXCHG', {
   sdm: 'Vol 2A, CMPXCHG',
   forms: '0F B0 /r Eb,Gb | 0F B1 /r Ev,Gv',
@@ -98,8 +99,15 @@ export const CMPXCHG = insn('CMPXCHG', {
     const d = b.read(dst);
     const acc = b.reg(RAX, s);
     const equal = b.eq(acc, d);
-    b.write(dst, b.select(equal, b.read(src), d));
-    b.if(b.eqz(equal), () => b.setReg(RAX, s, d));
+    const v = b.read(src);
+    if (!dst.isReg) b.write(dst, b.select(equal, v, d));
+    b.if(
+      equal,
+      () => {
+        if (dst.isReg) b.write(dst, v);
+      },
+      () => b.setReg(RAX, s, d),
+    );
     flagsSub(b, acc, d, b.zext(b.sub(acc, d), s), s);
   },
 });

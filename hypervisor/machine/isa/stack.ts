@@ -98,7 +98,10 @@ export const PUSHF = insn('PUSHF', {
   },
 });
 
-/** With a nesting level, frame pointers of the enclosing procedures are copied from the old frame. */
+/**
+ * With a nesting level, frame pointers of the enclosing procedures are copied from the old frame. Space is only taken where a write
+ * would succeed (SDM Vol 2A, ENTER: a page fault also if a write through the final rSP would cause one).
+ */
 export const ENTER = insn('ENTER', {
   sdm: 'Vol 2A, ENTER',
   forms: 'C8 Iw,Ib {d64}',
@@ -125,8 +128,10 @@ export const ENTER = insn('ENTER', {
       sp.set(moved(b, sp.get(), -s));
       b.store(SS, sp.get(), s, b.zext(frame, s));
     });
+    const final = b.zext(b.sub(sp.get(), b.read(space)), width);
+    b.loadRw(SS, final, s);
     b.setReg(RBP, s, b.zext(frame, s));
-    b.setReg(RSP, width, b.zext(b.sub(sp.get(), b.read(space)), width));
+    b.setReg(RSP, width, final);
   },
 });
 
