@@ -94,7 +94,10 @@ function operandDifference(o: DecodedOperand, d: Decoded, i: Instruction, n: num
   switch (o.kind) {
     case 'reg': {
       const theirs = kind === OpKind.Register ? Register[i.opRegister(n)] : OpKind[kind];
-      const wide = WORD_OPERANDS.has(d.insn.mnemonic) && theirs === registerName(o.class, o.index, d.opSize, o.high);
+      const wide =
+        (WORD_OPERANDS.has(d.insn.mnemonic) || DWORD_OPERANDS.has(d.insn.mnemonic)) &&
+        o.class === 'gpr' &&
+        theirs === registerName(o.class, o.index, d.opSize, o.high);
       const ours = registerName(o.class, o.index, wide ? d.opSize : o.size, o.high);
       return ours === theirs ? undefined : `${ours}, iced ${theirs}`;
     }
@@ -152,6 +155,8 @@ const MNEMONICS: Readonly<Record<string, readonly string[]>> = {
 };
 /** Selectors and status words of which 16 bits count; iced names the register of the operand size. */
 const WORD_OPERANDS = new Set(['ARPL', 'LMSW', 'VERR', 'VERW', 'LLDT', 'LTR']);
+/** Results that fit 32 bits, so that REX.W changes nothing; iced names the 64-bit register with it. */
+const DWORD_OPERANDS = new Set(['MOVMSKPS', 'MOVMSKPD', 'PEXTRW', 'PINSRW', 'PMOVMSKB', 'PEXTRB', 'PINSRB', 'EXTRACTPS']);
 /** Operands that only one side names. */
 const IMPLICIT = new Set(['VMRUN', 'VMLOAD', 'VMSAVE', 'INVLPGA', 'SKINIT', 'XLAT', 'NOP']);
 
@@ -171,6 +176,8 @@ export function difference(d: Decoded, i: Instruction): string | undefined {
   // ... and has it in FST ST(i), the FLD of memory and their like, where we name the other operand only.
   let skip = 0;
   if (operands.length + 1 === i.opCount && i.opKind(0) === OpKind.Register && i.opRegister(0) === Register.ST0) skip = 1;
+  // MASKMOVQ and MASKMOVDQU: iced names the memory at DS:rDI first.
+  else if (operands.length + 1 === i.opCount && STRING_KINDS.includes(i.opKind(0))) skip = 1;
   else if (operands.length + 1 === i.opCount && i.opKind(1) === OpKind.Register && i.opRegister(1) === Register.ST0) skip = 0;
   else if (operands.length !== i.opCount) return `${operands.length} operands, iced ${i.opCount}`;
   for (const [n, o] of operands.entries()) {
@@ -186,6 +193,8 @@ export interface IcedResult {
   /** Its name, with the encoding where that is not the legacy one. */
   readonly name: string;
   readonly legacy: boolean;
+  /** It has an MMX register. */
+  readonly mmx: boolean;
 }
 
 /** Calls `check` with iced's decoding of each STRIDE bytes of `code`. */
@@ -199,7 +208,9 @@ export function eachIced(code: Uint8Array, bits: 16 | 32 | 64, check: (offset: n
     const valid = !instruction.isInvalid;
     const legacy = instruction.encoding === EncodingKind.Legacy;
     const name = (Mnemonic[instruction.mnemonic] ?? '?').toLowerCase();
-    check(offset, { valid, instruction, name, legacy });
+    const isMm = (n: number): boolean => instruction.opKind(n) === OpKind.Register && /^MM/.test(Register[instruction.opRegister(n)] ?? '');
+    const mmx = name !== 'nop' && instruction.opCount > 1 && (isMm(0) || isMm(1));
+    check(offset, { valid, instruction, name, legacy, mmx });
   }
   instruction.free();
   decoder.free();

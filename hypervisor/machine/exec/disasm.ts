@@ -29,6 +29,8 @@ const BY_OPERAND_SIZE: Readonly<Record<string, BySize>> = {
   POPF: { 2: 'popf', 4: 'popfd', 8: 'popfq' },
   SYSRET: { 8: 'sysretq' },
   SYSEXIT: { 8: 'sysexitq' },
+  MOVD: { 8: 'movq' },
+  MOVD_S: { 8: 'movq' },
   FXSAVE: { 8: 'fxsave64' },
   FXRSTOR: { 8: 'fxrstor64' },
   XSAVE: { 8: 'xsave64' },
