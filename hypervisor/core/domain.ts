@@ -39,6 +39,8 @@ export class Domain {
   readonly p2m = new P2m();
   /** Page tables of the per-domain area (pv/perdomain.ts), null until the first PV vCPU is made. */
   perdomain: Perdomain | null = null;
+  /** XENMEM_set_memory_map: struct e820entry[] as bytes (20 each), null when none was set. */
+  e820: Uint8Array | null = null;
   /** VMASST_TYPE_* bits that the guest enabled. */
   vmAssist = 0;
 
