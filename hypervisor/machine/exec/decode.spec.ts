@@ -6,6 +6,8 @@ import { describe, expect, test } from 'vitest';
 import type { CodeMode, Decoded } from '../isa/decoded.ts';
 import { type Form, formsOf } from '../isa/forms.ts';
 import { FAMILIES, INSTRUCTIONS } from '../isa/index.ts';
+import { FEATURES } from '../system/cpuid.ts';
+import { HANDLERS } from '../system/execute.ts';
 import { decode } from './decode.ts';
 import { difference, eachIced, type IcedResult, STRIDE } from './decode-iced.ts';
 import { disassemble, SIZED_MNEMONICS } from './disasm.ts';
@@ -295,5 +297,19 @@ describe('declarations', () => {
   test('a staged record has the operands it declares in each form', () => {
     const wrong = INSTRUCTIONS.filter((i) => i.sem && formsOf(i).some((f) => f.operands.length !== Object.keys(i.operands).length));
     expect(wrong.map((i) => i.mnemonic)).toEqual([]);
+  });
+  test('a system instruction that is not staged has a handler', () => {
+    // Their CPUID features are in no profile.
+    const absent = ['XSAVEC', 'XSAVES', 'XRSTORS'];
+    const without = FAMILIES.system.filter((i) => !i.sem && !HANDLERS.has(i.mnemonic) && !absent.includes(i.mnemonic));
+    expect(without.map((i) => i.mnemonic)).toEqual([]);
+    const declared = new Set(INSTRUCTIONS.map((i) => i.mnemonic));
+    expect([...HANDLERS.keys()].filter((m) => !declared.has(m))).toEqual([]);
+  });
+  test('a CPUID feature that an instruction needs is one that CPUID can report', () => {
+    // To come with the profiles that have them.
+    const later = ['xsaveopt', 'xsavec', 'xsaves', 'rdpid', 'svm'];
+    const needed = new Set(INSTRUCTIONS.flatMap((i) => i.cpuid ?? []));
+    expect([...needed].filter((c) => !FEATURES.has(c) && !later.includes(c))).toEqual([]);
   });
 });
