@@ -1,7 +1,9 @@
 // The hypercall table: complete, without two rows for one number, and printable.
 import { expect, expectTypeOf, test } from 'vitest';
-import { HYPERCALLS, type Hypercall, hypercallName, subOpName } from './hypercalls.ts';
+import { type Hypercall, subOps } from './hypercall-rows.ts';
+import { HYPERCALLS, hypercallName, subOpName } from './hypercalls.ts';
 import { XENPF_settime64 } from './xen/platform.ts';
+import * as sched from './xen/sched.ts';
 import * as xen from './xen/xen.ts';
 
 const calls: [string, Hypercall][] = Object.entries<Hypercall>(HYPERCALLS);
@@ -36,4 +38,10 @@ test('names are printable by number, and unknown numbers stay readable', () => {
 test('numbers are known to the type checker', () => {
   expectTypeOf(HYPERCALLS.event_channel_op.ops.send.nr).toEqualTypeOf<4>();
   expectTypeOf(HYPERCALLS.event_channel_op.ops.send.name).toEqualTypeOf<'EVTCHNOP_send'>();
+});
+
+test('a sub-operation that the header does not number does not compile', () => {
+  // @ts-expect-error  there is no SCHEDOP_sleep
+  const ops = subOps('SCHEDOP_', sched, { yield: null, sleep: null });
+  expect(ops.yield.nr).toBe(sched.SCHEDOP_yield);
 });

@@ -2,13 +2,13 @@
 // Numbers are not repeated here: they are looked up by name in the header files, so a row cannot disagree with its header.
 // Tracing prints names from it; a typed guest and the hypervisor's dispatch can map over it. Which environments a hypercall is
 // open to follows xen/include/hypercall-defs.c; privilege follows the default policy of xen/include/xsm/dummy.h.
-import type { AnyCodec } from './layout/codec.ts';
+import { ALL_CALLERS, type Caller, type Hypercall, PV_CALLERS, privileged, type SubOp, subOps } from './hypercall-rows.ts';
+import { domctl, platform_op, sysctl } from './hypercalls-control.ts';
 import { address64, domid_t, handle, perAbi, s32, u32, u64, ulong, ulong_number, vaddr_t } from './layout/scalars.ts';
 import * as x86_32 from './xen/arch-x86/xen-x86_32.ts';
 import * as x86_64 from './xen/arch-x86/xen-x86_64.ts';
 import * as argo from './xen/argo.ts';
 import * as callback from './xen/callback.ts';
-import * as domctl from './xen/domctl.ts';
 import * as event_channel from './xen/event_channel.ts';
 import * as grant_table from './xen/grant_table.ts';
 import * as hvm_op from './xen/hvm/hvm_op.ts';
@@ -17,76 +17,13 @@ import * as kexec from './xen/kexec.ts';
 import * as memory from './xen/memory.ts';
 import * as nmi from './xen/nmi.ts';
 import * as physdev from './xen/physdev.ts';
-import * as platform from './xen/platform.ts';
 import * as sched from './xen/sched.ts';
-import * as sysctl from './xen/sysctl.ts';
 import * as tmem from './xen/tmem.ts';
 import * as vcpu from './xen/vcpu.ts';
 import * as version from './xen/version.ts';
 import * as xen from './xen/xen.ts';
 import * as flask_op from './xen/xsm/flask_op.ts';
 
-/** PVH domains call as hvm64 or hvm32. */
-export type Caller = 'pv64' | 'pv32' | 'hvm64' | 'hvm32';
-
-export interface SubOp {
-  /** Verbatim, such as GNTTABOP_map_grant_ref. */
-  readonly name: string;
-  readonly nr: number;
-  /** What the argument points at (one element, where it is an array); null when there is none or it has no structure. */
-  readonly arg: AnyCodec | null;
-  /** Refused with -EPERM to a domain without privilege over the machine or over the target. */
-  readonly privileged: boolean;
-}
-
-export interface Hypercall {
-  readonly nr: number;
-  readonly header: string;
-  readonly callers: readonly Caller[];
-  readonly args: Readonly<Record<string, AnyCodec>>;
-  /** The arguments of 32-bit callers where 64-bit ones had to be split. */
-  readonly args32?: Readonly<Record<string, AnyCodec>>;
-  /** Where the number of the sub-operation is: in this argument, masked, or in the leading `cmd` of what this argument points at. */
-  readonly selector?: { readonly arg: string; readonly mask?: number; readonly pointed?: true };
-  readonly ops: Readonly<Record<string, SubOp>>;
-}
-
-type Spec = AnyCodec | null | { readonly arg: AnyCodec | null };
-const privileged = <A extends AnyCodec | null>(arg: A) => ({ arg }) as const;
-type ArgOf<S> = S extends AnyCodec | null ? S : S extends { arg: infer A } ? A : never;
-type NumberOf<M, N> = N extends keyof M ? M[N] : never;
-export type SubOps<P extends string, M, O> = {
-  readonly [K in keyof O & string]: {
-    readonly name: `${P}${K}`;
-    readonly nr: NumberOf<M, `${P}${K}`> & number;
-    readonly arg: ArgOf<O[K]>;
-    readonly privileged: boolean;
-  };
-};
-/** Compiles only when the header has a number under every name. */
-type Named<P extends string, M, O> = { [K in keyof O]: `${P}${K & string}` extends keyof M ? O[K] : never };
-
-const isCodec = (spec: Spec): spec is AnyCodec => spec !== null && 'ctype' in spec;
-
-function subOps<const P extends string, M extends object, const O extends Record<string, Spec>>(
-  prefix: P,
-  header: M,
-  specs: O & Named<P, M, O>,
-  everyOnePrivileged = false,
-): SubOps<P, M, O> {
-  const ops: Record<string, SubOp> = {};
-  for (const [key, spec] of Object.entries<Spec>(specs)) {
-    const name = prefix + key;
-    const guarded = spec !== null && !isCodec(spec);
-    const arg = guarded ? spec.arg : spec;
-    // SAFE: Named ties each key to a constant of the header.
-    ops[key] = { name, nr: (header as Record<string, number>)[name]!, arg, privileged: guarded || everyOnePrivileged };
-  }
-  return ops as unknown as SubOps<P, M, O>;
-}
-
-const PV: readonly Caller[] = ['pv64', 'pv32'];
-const ALL: readonly Caller[] = ['pv64', 'pv32', 'hvm64', 'hvm32'];
 const cmdAndArg = { cmd: s32, arg: handle() };
 const batch = { count: u32, pdone: handle('uint'), foreigndom: u32 };
 const vcpu_guest_context = perAbi<unknown>('struct vcpu_guest_context', {
@@ -95,17 +32,20 @@ const vcpu_guest_context = perAbi<unknown>('struct vcpu_guest_context', {
 });
 
 export const HYPERCALLS = {
+  platform_op,
+  sysctl,
+  domctl,
   set_trap_table: {
     nr: xen.__HYPERVISOR_set_trap_table,
     header: 'arch-x86/xen.h',
-    callers: PV,
+    callers: PV_CALLERS,
     args: { traps: handle('trap_info_t') },
     ops: {},
   },
   mmu_update: {
     nr: xen.__HYPERVISOR_mmu_update,
     header: 'xen.h',
-    callers: PV,
+    callers: PV_CALLERS,
     args: { reqs: handle('mmu_update_t'), ...batch },
     ops: subOps('MMU_', xen, {
       NORMAL_PT_UPDATE: xen.mmu_update,
@@ -117,82 +57,46 @@ export const HYPERCALLS = {
   set_gdt: {
     nr: xen.__HYPERVISOR_set_gdt,
     header: 'arch-x86/xen.h',
-    callers: PV,
+    callers: PV_CALLERS,
     args: { frames: handle('xen_ulong_t'), entries: u32 },
     ops: {},
   },
   stack_switch: {
     nr: xen.__HYPERVISOR_stack_switch,
     header: 'arch-x86/xen.h',
-    callers: PV,
+    callers: PV_CALLERS,
     args: { ss: ulong_number, esp: vaddr_t },
     ops: {},
   },
   set_callbacks: {
     nr: xen.__HYPERVISOR_set_callbacks,
     header: 'arch-x86/xen.h',
-    callers: PV,
+    callers: PV_CALLERS,
     args: { event_address: vaddr_t, failsafe_address: vaddr_t, syscall_address: vaddr_t },
     args32: { event_selector: ulong_number, event_address: vaddr_t, failsafe_selector: ulong_number, failsafe_address: vaddr_t },
     ops: {},
   },
-  fpu_taskswitch: { nr: xen.__HYPERVISOR_fpu_taskswitch, header: 'arch-x86/xen.h', callers: PV, args: { set: s32 }, ops: {} },
+  fpu_taskswitch: { nr: xen.__HYPERVISOR_fpu_taskswitch, header: 'arch-x86/xen.h', callers: PV_CALLERS, args: { set: s32 }, ops: {} },
   sched_op_compat: {
     nr: xen.__HYPERVISOR_sched_op_compat,
     header: 'sched.h',
-    callers: PV,
+    callers: PV_CALLERS,
     args: { cmd: s32, arg: ulong_number },
     selector: { arg: 'cmd' },
     ops: subOps('SCHEDOP_', sched, { yield: null, block: null, shutdown: null }),
   },
-  platform_op: {
-    nr: xen.__HYPERVISOR_platform_op,
-    header: 'platform.h',
-    callers: ALL,
-    args: { op: handle('xen_platform_op_t') },
-    selector: { arg: 'op', pointed: true },
-    ops: subOps(
-      'XENPF_',
-      platform,
-      {
-        settime32: platform.xenpf_settime32,
-        settime64: platform.xenpf_settime64,
-        add_memtype: platform.xenpf_add_memtype,
-        del_memtype: platform.xenpf_del_memtype,
-        read_memtype: platform.xenpf_read_memtype,
-        microcode_update: platform.xenpf_microcode_update,
-        platform_quirk: platform.xenpf_platform_quirk,
-        efi_runtime_call: null,
-        firmware_info: null,
-        enter_acpi_sleep: platform.xenpf_enter_acpi_sleep,
-        change_freq: platform.xenpf_change_freq,
-        getidletime: platform.xenpf_getidletime,
-        set_processor_pminfo: null,
-        get_cpuinfo: platform.xenpf_pcpuinfo,
-        get_cpu_version: platform.xenpf_pcpu_version,
-        cpu_online: platform.xenpf_cpu_ol,
-        cpu_offline: platform.xenpf_cpu_ol,
-        cpu_hotadd: platform.xenpf_cpu_hotadd,
-        mem_hotadd: platform.xenpf_mem_hotadd,
-        core_parking: platform.xenpf_core_parking,
-        resource_op: platform.xenpf_resource_op,
-        get_symbol: platform.xenpf_symdata,
-      },
-      true,
-    ),
-  },
   set_debugreg: {
     nr: xen.__HYPERVISOR_set_debugreg,
     header: 'arch-x86/xen.h',
-    callers: PV,
+    callers: PV_CALLERS,
     args: { reg: s32, value: ulong },
     ops: {},
   },
-  get_debugreg: { nr: xen.__HYPERVISOR_get_debugreg, header: 'arch-x86/xen.h', callers: PV, args: { reg: s32 }, ops: {} },
+  get_debugreg: { nr: xen.__HYPERVISOR_get_debugreg, header: 'arch-x86/xen.h', callers: PV_CALLERS, args: { reg: s32 }, ops: {} },
   update_descriptor: {
     nr: xen.__HYPERVISOR_update_descriptor,
     header: 'arch-x86/xen.h',
-    callers: PV,
+    callers: PV_CALLERS,
     args: { pa: address64, desc: u64 },
     args32: { pa_lo: u32, pa_hi: u32, desc_lo: u32, desc_hi: u32 },
     ops: {},
@@ -200,7 +104,7 @@ export const HYPERCALLS = {
   memory_op: {
     nr: xen.__HYPERVISOR_memory_op,
     header: 'memory.h',
-    callers: ALL,
+    callers: ALL_CALLERS,
     args: { cmd: ulong_number, arg: handle() },
     // MEMOP_CMD_MASK in hypercall.h: above the command, Xen keeps how far a preempted operation came.
     selector: { arg: 'cmd', mask: 0x3f },
@@ -238,14 +142,14 @@ export const HYPERCALLS = {
   multicall: {
     nr: xen.__HYPERVISOR_multicall,
     header: 'xen.h',
-    callers: ALL,
+    callers: ALL_CALLERS,
     args: { call_list: handle('multicall_entry_t'), nr_calls: u32 },
     ops: {},
   },
   update_va_mapping: {
     nr: xen.__HYPERVISOR_update_va_mapping,
     header: 'xen.h',
-    callers: PV,
+    callers: PV_CALLERS,
     args: { va: vaddr_t, val: u64, flags: ulong_number },
     args32: { va: u32, lo: u32, hi: u32, flags: u32 },
     ops: {},
@@ -253,7 +157,7 @@ export const HYPERCALLS = {
   set_timer_op: {
     nr: xen.__HYPERVISOR_set_timer_op,
     header: 'xen.h',
-    callers: ALL,
+    callers: ALL_CALLERS,
     args: { timeout: u64 },
     args32: { lo: u32, hi: s32 },
     ops: {},
@@ -261,7 +165,7 @@ export const HYPERCALLS = {
   event_channel_op_compat: {
     nr: xen.__HYPERVISOR_event_channel_op_compat,
     header: 'event_channel.h',
-    callers: PV,
+    callers: PV_CALLERS,
     args: { op: handle('evtchn_op_t') },
     selector: { arg: 'op', pointed: true },
     ops: {},
@@ -269,7 +173,7 @@ export const HYPERCALLS = {
   xen_version: {
     nr: xen.__HYPERVISOR_xen_version,
     header: 'version.h',
-    callers: ALL,
+    callers: ALL_CALLERS,
     args: cmdAndArg,
     selector: { arg: 'cmd' },
     ops: subOps('XENVER_', version, {
@@ -289,7 +193,7 @@ export const HYPERCALLS = {
   console_io: {
     nr: xen.__HYPERVISOR_console_io,
     header: 'xen.h',
-    callers: ALL,
+    callers: ALL_CALLERS,
     args: { cmd: u32, count: u32, buffer: handle('char') },
     selector: { arg: 'cmd' },
     // A guest may write only to a hypervisor built for debugging.
@@ -298,7 +202,7 @@ export const HYPERCALLS = {
   physdev_op_compat: {
     nr: xen.__HYPERVISOR_physdev_op_compat,
     header: 'physdev.h',
-    callers: PV,
+    callers: PV_CALLERS,
     args: { op: handle('physdev_op_t') },
     selector: { arg: 'op', pointed: true },
     ops: {},
@@ -306,7 +210,7 @@ export const HYPERCALLS = {
   grant_table_op: {
     nr: xen.__HYPERVISOR_grant_table_op,
     header: 'grant_table.h',
-    callers: ALL,
+    callers: ALL_CALLERS,
     args: { cmd: u32, uop: handle(), count: u32 },
     // GNTTABOP_CMD_MASK in grant_table.c: cache_flush keeps its progress above the command.
     selector: { arg: 'cmd', mask: 0xfff },
@@ -329,7 +233,7 @@ export const HYPERCALLS = {
   vm_assist: {
     nr: xen.__HYPERVISOR_vm_assist,
     header: 'xen.h',
-    callers: ALL,
+    callers: ALL_CALLERS,
     args: { cmd: u32, type: u32 },
     selector: { arg: 'cmd' },
     ops: subOps('VMASST_CMD_', xen, { enable: null, disable: null }),
@@ -337,16 +241,16 @@ export const HYPERCALLS = {
   update_va_mapping_otherdomain: {
     nr: xen.__HYPERVISOR_update_va_mapping_otherdomain,
     header: 'xen.h',
-    callers: PV,
+    callers: PV_CALLERS,
     args: { va: vaddr_t, val: u64, flags: ulong_number, domid: domid_t },
     args32: { va: u32, lo: u32, hi: u32, flags: u32, domid: domid_t },
     ops: {},
   },
-  iret: { nr: xen.__HYPERVISOR_iret, header: 'arch-x86/xen-x86_64.h', callers: PV, args: {}, ops: {} },
+  iret: { nr: xen.__HYPERVISOR_iret, header: 'arch-x86/xen-x86_64.h', callers: PV_CALLERS, args: {}, ops: {} },
   vcpu_op: {
     nr: xen.__HYPERVISOR_vcpu_op,
     header: 'vcpu.h',
-    callers: ALL,
+    callers: ALL_CALLERS,
     args: { cmd: s32, vcpuid: u32, arg: handle() },
     selector: { arg: 'cmd' },
     ops: subOps('VCPUOP_', vcpu, {
@@ -369,7 +273,7 @@ export const HYPERCALLS = {
   set_segment_base: {
     nr: xen.__HYPERVISOR_set_segment_base,
     header: 'arch-x86/xen-x86_64.h',
-    callers: PV,
+    callers: PV_CALLERS,
     args: { which: u32, base: vaddr_t },
     selector: { arg: 'which' },
     ops: subOps('SEGBASE_', x86_64, { FS: null, GS_USER: null, GS_KERNEL: null, GS_USER_SEL: null }),
@@ -377,7 +281,7 @@ export const HYPERCALLS = {
   mmuext_op: {
     nr: xen.__HYPERVISOR_mmuext_op,
     header: 'xen.h',
-    callers: ALL,
+    callers: ALL_CALLERS,
     args: { uops: handle('mmuext_op_t'), ...batch },
     selector: { arg: 'uops', pointed: true },
     ops: subOps('MMUEXT_', xen, {
@@ -406,7 +310,7 @@ export const HYPERCALLS = {
   xsm_op: {
     nr: xen.__HYPERVISOR_xsm_op,
     header: 'xsm/flask_op.h',
-    callers: ALL,
+    callers: ALL_CALLERS,
     args: { op: handle('xen_flask_op_t') },
     selector: { arg: 'op', pointed: true },
     ops: subOps('FLASK_', flask_op, { LOAD: null, GETENFORCE: null, SETENFORCE: null, CONTEXT_TO_SID: null, SID_TO_CONTEXT: null }, true),
@@ -414,7 +318,7 @@ export const HYPERCALLS = {
   nmi_op: {
     nr: xen.__HYPERVISOR_nmi_op,
     header: 'nmi.h',
-    callers: PV,
+    callers: PV_CALLERS,
     args: { cmd: u32, arg: handle() },
     selector: { arg: 'cmd' },
     ops: subOps('XENNMI_', nmi, { register_callback: nmi.xennmi_callback, unregister_callback: null }),
@@ -422,7 +326,7 @@ export const HYPERCALLS = {
   sched_op: {
     nr: xen.__HYPERVISOR_sched_op,
     header: 'sched.h',
-    callers: ALL,
+    callers: ALL_CALLERS,
     args: cmdAndArg,
     selector: { arg: 'cmd' },
     ops: subOps('SCHEDOP_', sched, {
@@ -439,16 +343,23 @@ export const HYPERCALLS = {
   callback_op: {
     nr: xen.__HYPERVISOR_callback_op,
     header: 'callback.h',
-    callers: PV,
+    callers: PV_CALLERS,
     args: cmdAndArg,
     selector: { arg: 'cmd' },
     ops: subOps('CALLBACKOP_', callback, { register: callback.callback_register, unregister: callback.callback_unregister }),
   },
-  xenoprof_op: { nr: xen.__HYPERVISOR_xenoprof_op, header: 'xenoprof.h', callers: PV, args: cmdAndArg, selector: { arg: 'cmd' }, ops: {} },
+  xenoprof_op: {
+    nr: xen.__HYPERVISOR_xenoprof_op,
+    header: 'xenoprof.h',
+    callers: PV_CALLERS,
+    args: cmdAndArg,
+    selector: { arg: 'cmd' },
+    ops: {},
+  },
   event_channel_op: {
     nr: xen.__HYPERVISOR_event_channel_op,
     header: 'event_channel.h',
-    callers: ALL,
+    callers: ALL_CALLERS,
     args: cmdAndArg,
     selector: { arg: 'cmd' },
     ops: subOps('EVTCHNOP_', event_channel, {
@@ -471,7 +382,7 @@ export const HYPERCALLS = {
   physdev_op: {
     nr: xen.__HYPERVISOR_physdev_op,
     header: 'physdev.h',
-    callers: ALL,
+    callers: ALL_CALLERS,
     args: cmdAndArg,
     selector: { arg: 'cmd' },
     ops: subOps('PHYSDEVOP_', physdev, {
@@ -505,7 +416,7 @@ export const HYPERCALLS = {
   hvm_op: {
     nr: xen.__HYPERVISOR_hvm_op,
     header: 'hvm/hvm_op.h',
-    callers: ALL,
+    callers: ALL_CALLERS,
     args: { op: ulong_number, arg: handle() },
     selector: { arg: 'op' },
     ops: subOps('HVMOP_', hvm_op, {
@@ -521,125 +432,10 @@ export const HYPERCALLS = {
       altp2m: null,
     }),
   },
-  sysctl: {
-    nr: xen.__HYPERVISOR_sysctl,
-    header: 'sysctl.h',
-    callers: ALL,
-    args: { op: handle('xen_sysctl_t') },
-    selector: { arg: 'op', pointed: true },
-    ops: subOps(
-      'XEN_SYSCTL_',
-      sysctl,
-      {
-        readconsole: sysctl.xen_sysctl_readconsole,
-        tbuf_op: sysctl.xen_sysctl_tbuf_op,
-        physinfo: sysctl.xen_sysctl_physinfo,
-        sched_id: sysctl.xen_sysctl_sched_id,
-        perfc_op: sysctl.xen_sysctl_perfc_op,
-        getdomaininfolist: sysctl.xen_sysctl_getdomaininfolist,
-        debug_keys: sysctl.xen_sysctl_debug_keys,
-        getcpuinfo: sysctl.xen_sysctl_getcpuinfo,
-        availheap: sysctl.xen_sysctl_availheap,
-        get_pmstat: null,
-        cpu_hotplug: sysctl.xen_sysctl_cpu_hotplug,
-        pm_op: null,
-        page_offline_op: null,
-        lockprof_op: null,
-        cputopoinfo: sysctl.xen_sysctl_cputopoinfo,
-        numainfo: sysctl.xen_sysctl_numainfo,
-        cpupool_op: sysctl.xen_sysctl_cpupool_op,
-        scheduler_op: sysctl.xen_sysctl_scheduler_op,
-        coverage_op: null,
-        psr_cmt_op: null,
-        pcitopoinfo: sysctl.xen_sysctl_pcitopoinfo,
-        psr_alloc: null,
-        get_cpu_levelling_caps: sysctl.xen_sysctl_cpu_levelling_caps,
-        get_cpu_featureset: sysctl.xen_sysctl_cpu_featureset,
-        livepatch_op: null,
-        get_cpu_policy: sysctl.xen_sysctl_cpu_policy,
-      },
-      true,
-    ),
-  },
-  domctl: {
-    nr: xen.__HYPERVISOR_domctl,
-    header: 'domctl.h',
-    callers: ALL,
-    args: { op: handle('xen_domctl_t') },
-    selector: { arg: 'op', pointed: true },
-    ops: subOps(
-      'XEN_DOMCTL_',
-      domctl,
-      {
-        createdomain: domctl.xen_domctl_createdomain,
-        destroydomain: null,
-        pausedomain: null,
-        unpausedomain: null,
-        getdomaininfo: domctl.xen_domctl_getdomaininfo,
-        setvcpuaffinity: domctl.xen_domctl_vcpuaffinity,
-        shadow_op: domctl.xen_domctl_shadow_op,
-        max_mem: domctl.xen_domctl_max_mem,
-        setvcpucontext: domctl.xen_domctl_vcpucontext,
-        getvcpucontext: domctl.xen_domctl_vcpucontext,
-        getvcpuinfo: domctl.xen_domctl_getvcpuinfo,
-        max_vcpus: domctl.xen_domctl_max_vcpus,
-        scheduler_op: domctl.xen_domctl_scheduler_op,
-        setdomainhandle: domctl.xen_domctl_setdomainhandle,
-        setdebugging: domctl.xen_domctl_setdebugging,
-        irq_permission: domctl.xen_domctl_irq_permission,
-        iomem_permission: domctl.xen_domctl_iomem_permission,
-        ioport_permission: domctl.xen_domctl_ioport_permission,
-        hypercall_init: domctl.xen_domctl_hypercall_init,
-        settimeoffset: domctl.xen_domctl_settimeoffset,
-        getvcpuaffinity: domctl.xen_domctl_vcpuaffinity,
-        resumedomain: null,
-        sendtrigger: domctl.xen_domctl_sendtrigger,
-        subscribe: domctl.xen_domctl_subscribe,
-        gethvmcontext: domctl.xen_domctl_hvmcontext,
-        sethvmcontext: domctl.xen_domctl_hvmcontext,
-        set_address_size: domctl.xen_domctl_address_size,
-        get_address_size: domctl.xen_domctl_address_size,
-        assign_device: domctl.xen_domctl_assign_device,
-        bind_pt_irq: domctl.xen_domctl_bind_pt_irq,
-        memory_mapping: domctl.xen_domctl_memory_mapping,
-        ioport_mapping: domctl.xen_domctl_ioport_mapping,
-        set_ext_vcpucontext: domctl.xen_domctl_ext_vcpucontext,
-        get_ext_vcpucontext: domctl.xen_domctl_ext_vcpucontext,
-        test_assign_device: domctl.xen_domctl_assign_device,
-        set_target: domctl.xen_domctl_set_target,
-        deassign_device: domctl.xen_domctl_assign_device,
-        unbind_pt_irq: domctl.xen_domctl_bind_pt_irq,
-        get_device_group: domctl.xen_domctl_get_device_group,
-        debug_op: domctl.xen_domctl_debug_op,
-        gethvmcontext_partial: domctl.xen_domctl_hvmcontext_partial,
-        gettscinfo: domctl.xen_domctl_tsc_info,
-        settscinfo: domctl.xen_domctl_tsc_info,
-        getpageframeinfo3: domctl.xen_domctl_getpageframeinfo3,
-        setvcpuextstate: domctl.xen_domctl_vcpuextstate,
-        getvcpuextstate: domctl.xen_domctl_vcpuextstate,
-        set_access_required: domctl.xen_domctl_set_access_required,
-        audit_p2m: domctl.xen_domctl_audit_p2m,
-        set_virq_handler: domctl.xen_domctl_set_virq_handler,
-        set_broken_page_p2m: domctl.xen_domctl_set_broken_page_p2m,
-        setnodeaffinity: domctl.xen_domctl_nodeaffinity,
-        getnodeaffinity: domctl.xen_domctl_nodeaffinity,
-        cacheflush: domctl.xen_domctl_cacheflush,
-        get_vcpu_msrs: domctl.xen_domctl_vcpu_msrs,
-        set_vcpu_msrs: domctl.xen_domctl_vcpu_msrs,
-        setvnumainfo: domctl.xen_domctl_vnuma,
-        soft_reset: null,
-        get_cpu_policy: domctl.xen_domctl_cpu_policy,
-        set_cpu_policy: domctl.xen_domctl_cpu_policy,
-        get_paging_mempool_size: domctl.xen_domctl_paging_mempool,
-        set_paging_mempool_size: domctl.xen_domctl_paging_mempool,
-      },
-      true,
-    ),
-  },
   kexec_op: {
     nr: xen.__HYPERVISOR_kexec_op,
     header: 'kexec.h',
-    callers: PV,
+    callers: PV_CALLERS,
     args: { op: ulong_number, arg: handle() },
     selector: { arg: 'op' },
     ops: subOps(
@@ -660,7 +456,7 @@ export const HYPERCALLS = {
   argo_op: {
     nr: xen.__HYPERVISOR_argo_op,
     header: 'argo.h',
-    callers: ALL,
+    callers: ALL_CALLERS,
     args: { cmd: u32, arg1: handle(), arg2: handle(), arg3: ulong_number, arg4: ulong_number },
     selector: { arg: 'cmd' },
     ops: subOps('XEN_ARGO_OP_', argo, {
@@ -673,7 +469,7 @@ export const HYPERCALLS = {
   xenpmu_op: {
     nr: xen.__HYPERVISOR_xenpmu_op,
     header: 'pmu.h',
-    callers: ALL,
+    callers: ALL_CALLERS,
     args: { op: u32, arg: handle() },
     selector: { arg: 'op' },
     ops: {},
@@ -681,19 +477,19 @@ export const HYPERCALLS = {
   dm_op: {
     nr: xen.__HYPERVISOR_dm_op,
     header: 'hvm/dm_op.h',
-    callers: ALL,
+    callers: ALL_CALLERS,
     args: { domid: domid_t, nr_bufs: u32, bufs: handle('xen_dm_op_buf_t') },
     ops: {},
   },
   hypfs_op: {
     nr: xen.__HYPERVISOR_hypfs_op,
     header: 'hypfs.h',
-    callers: ALL,
+    callers: ALL_CALLERS,
     args: { cmd: u32, arg1: handle('char'), arg2: ulong_number, arg3: handle(), arg4: ulong_number },
     selector: { arg: 'cmd' },
     ops: subOps('XEN_HYPFS_OP_', hypfs, { get_version: null, read: null, write_contents: null }, true),
   },
-  mca: { nr: xen.__HYPERVISOR_arch_0, header: 'arch-x86/xen-mca.h', callers: PV, args: { mc: handle('xen_mc_t') }, ops: {} },
+  mca: { nr: xen.__HYPERVISOR_arch_0, header: 'arch-x86/xen-mca.h', callers: PV_CALLERS, args: { mc: handle('xen_mc_t') }, ops: {} },
 } satisfies Record<string, Hypercall>;
 
 export type HypercallName = keyof typeof HYPERCALLS;

@@ -2,6 +2,7 @@
 // xen-x86_32.h and xen-x86_64.h use the same names for different things, so they come as namespaces.
 
 export * from './domain-port.ts';
+export type { Caller, Hypercall, SubOp, SubOps } from './hypercall-rows.ts';
 export * from './hypercalls.ts';
 export * from './io/blkif.ts';
 export * from './io/console.ts';
