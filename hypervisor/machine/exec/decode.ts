@@ -291,6 +291,8 @@ export const decode: Decode = (bytes: Uint8Array, offset: number, available: num
       opcode = code[pos++] ?? 0;
     }
   }
+  // VEX (C4, C5), EVEX (62) and XOP (8F) have no tables yet: where their first byte is not LES, LDS, BOUND or POP, that is with mod 3 or
+  // in 64-bit code, it finds no form and is #UD. Their payload would be read here, and select a map above 3.
   const prefix = rep !== 0 ? rep - 0xf0 : p66;
   const form = lookup(long ? 2 : bits === 32 ? 1 : 0, map, opcode, prefix, p66);
   if (form === undefined) return short;
