@@ -1,7 +1,8 @@
 // System instructions: how they are encoded. They are carried out in TypeScript by machine/system/ under the mnemonics given here.
 //
 // A mnemonic that several instructions share in the manuals has a suffix after '_' that tells them apart (MOV_TO_CR); the disassembler
-// leaves it off. A few that need no privilege and are frequent are staged after all. `check` states the privilege checks that come before any other; the rest is with the semantics.
+// leaves it off. A few that need no privilege and are frequent are staged after all. `check` states the privilege checks that come before
+// any other; the rest is with the semantics.
 
 import { CS, DS, ES, FS, GS, SS, STATE } from '../state.ts';
 import { insn, OSZAPC } from './insn.ts';
@@ -14,7 +15,7 @@ export const processor = [
   insn('HLT', { sdm: 'Vol 2A, HLT', forms: 'F4', operands: {}, check: 'cpl0', intercept: { vmx: 'HLT', svm: 'VMEXIT_HLT' } }),
   plain('CPUID', '0F A2'),
   plain('RDTSC', '0F 31'),
-  plain('RDTSCP', '0F 01 F9'),
+  insn('RDTSCP', { sdm: 'Vol 2B, RDTSCP', forms: '0F 01 F9', operands: {}, cpuid: 'rdtscp' }),
   plain('RDPMC', '0F 33'),
   cpl0('RDMSR', '0F 32'),
   cpl0('WRMSR', '0F 30'),
