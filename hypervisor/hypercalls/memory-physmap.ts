@@ -1,0 +1,152 @@
+// memory_op: placing pages in a translated domain's physical map, and taking them out (xen/common/memory.c, xen/arch/x86/mm.c and p2m.c).
+// Our dom0 maps the frames of its guests this way. A PV domain has no such map and gets -XEN_EACCES.
+
+import {
+  XEN_EACCES,
+  XEN_EFAULT,
+  XEN_EILSEQ,
+  XEN_EINVAL,
+  XEN_ENOENT,
+  XEN_ENOSYS,
+  XEN_EOPNOTSUPP,
+  XEN_EPERM,
+  XEN_ESRCH,
+  XENMAPIDX_grant_table_status,
+  XENMAPSPACE_dev_mmio,
+  XENMAPSPACE_gmfn,
+  XENMAPSPACE_gmfn_foreign,
+  XENMAPSPACE_gmfn_range,
+  XENMAPSPACE_grant_table,
+  XENMAPSPACE_shared_info,
+  XENMEM_resource_grant_table,
+  XENMEM_resource_grant_table_id_shared,
+  XENMEM_resource_grant_table_id_status,
+  xen_add_to_physmap,
+  xen_add_to_physmap_batch,
+  xen_mem_acquire_resource,
+  xen_remove_from_physmap,
+} from '@ringworld/abi';
+import type { Domain } from '../core/domain.ts';
+import { type Gfn, INVALID_MFN } from '../core/ids.ts';
+import { P2M_TYPES } from '../core/p2m.ts';
+import { addForeign, addPage, addShared, clearEntry, isUsableGfn, putForeign } from '../core/p2m-physmap.ts';
+import type { HypercallContext } from './context.ts';
+import { domainByAnyId, mayTarget } from './foreign-domain.ts';
+import { readFrame, writeFrame } from './memory-reservation.ts';
+
+export function addToPhysmap(c: HypercallContext, start: number, arg: number): number {
+  const x = c.guest.readStruct(xen_add_to_physmap, arg);
+  if (x === null) return -XEN_EFAULT;
+  // Foreign frames come by the batch form only, which has room for the other domain.
+  if (x.space === XENMAPSPACE_gmfn_foreign) return -XEN_ENOSYS;
+  const d = domainByAnyId(c, x.domid);
+  if (d === undefined) return -XEN_ESRCH;
+  if (!mayTarget(c, d.id)) return -XEN_EPERM;
+  if (!d.isTranslated) return -XEN_EACCES;
+  if (x.space !== XENMAPSPACE_gmfn_range) return addOne(c, d, x.space, undefined, x.idx, x.gpfn);
+  if (x.size < start) return -XEN_EILSEQ;
+  for (let i = start; i < x.size; i++) {
+    const rc = addOne(c, d, XENMAPSPACE_gmfn, undefined, x.idx + i, x.gpfn + i);
+    if (rc !== 0) return rc;
+  }
+  return 0;
+}
+
+export function addToPhysmapBatch(c: HypercallContext, start: number, arg: number): number {
+  const x = c.guest.readStruct(xen_add_to_physmap_batch, arg);
+  if (x === null) return -XEN_EFAULT;
+  const d = domainByAnyId(c, x.domid);
+  if (d === undefined) return -XEN_ESRCH;
+  if (!d.isTranslated) return -XEN_EACCES;
+  if (!mayTarget(c, d.id)) return -XEN_EPERM;
+  if (x.size < start) return -XEN_EILSEQ;
+  if (x.space === XENMAPSPACE_gmfn_range) return -XEN_EINVAL;
+  if (x.space === XENMAPSPACE_dev_mmio && x.u.res0 !== 0) return -XEN_EOPNOTSUPP;
+  let from: Domain | undefined;
+  if (x.space === XENMAPSPACE_gmfn_foreign) {
+    from = domainByAnyId(c, x.u.foreign_domid);
+    if (from === undefined) return -XEN_ESRCH;
+    if (!mayTarget(c, from.id)) return -XEN_EPERM;
+  }
+  for (let i = start; i < x.size; i++) {
+    const idx = readFrame(c, x.idxs, i);
+    const gpfn = readFrame(c, x.gpfns, i);
+    if (idx === -1 || gpfn === -1) return -XEN_EFAULT;
+    const rc = addOne(c, d, x.space, from, idx, gpfn);
+    if (!c.guest.write32(x.errs + i * 4, rc)) return -XEN_EFAULT;
+  }
+  return 0;
+}
+
+/** xenmem_add_to_physmap_one(). */
+function addOne(c: HypercallContext, d: Domain, space: number, from: Domain | undefined, idx: number, gpfn: number): number {
+  const { hv } = c;
+  if (!isUsableGfn(gpfn)) return -XEN_EINVAL;
+  switch (space) {
+    case XENMAPSPACE_shared_info:
+      return idx === 0 ? addShared(hv, d, gpfn, d.sharedInfoMfn) : -XEN_EINVAL;
+    case XENMAPSPACE_grant_table: {
+      const isStatus = idx >= XENMAPIDX_grant_table_status;
+      const mfn = isStatus ? d.grants.statusFrame(idx - XENMAPIDX_grant_table_status, true) : d.grants.sharedFrame(idx, true);
+      return mfn === INVALID_MFN ? -XEN_EINVAL : addShared(hv, d, gpfn, mfn);
+    }
+    case XENMAPSPACE_gmfn: {
+      const mfn = d.p2m.mfn(idx as Gfn);
+      if (mfn === INVALID_MFN || d.p2m.type(idx as Gfn) !== P2M_TYPES.ram_rw) return -XEN_EINVAL;
+      if (idx === gpfn) return 0;
+      if (d.p2m.mfn(gpfn as Gfn) !== INVALID_MFN) {
+        const rc = clearEntry(hv, d, gpfn as Gfn, true);
+        if (rc !== 0) return rc;
+      }
+      d.p2m.remove(idx as Gfn);
+      return addPage(hv, d, gpfn, mfn);
+    }
+    case XENMAPSPACE_gmfn_foreign:
+      return from === undefined ? -XEN_ESRCH : addForeign(hv, d, gpfn, from, idx);
+    default:
+      return -XEN_EINVAL;
+  }
+}
+
+export function removeFromPhysmap(c: HypercallContext, arg: number): number {
+  const x = c.guest.readStruct(xen_remove_from_physmap, arg);
+  if (x === null) return -XEN_EFAULT;
+  const d = domainByAnyId(c, x.domid);
+  if (d === undefined) return -XEN_ESRCH;
+  if (!mayTarget(c, d.id)) return -XEN_EPERM;
+  if (d.isTranslated) return isUsableGfn(x.gpfn) ? clearEntry(c.hv, d, x.gpfn as Gfn, false) : -XEN_ENOENT;
+  return c.hv.frames.isValid(x.gpfn) && c.hv.frames.owner[x.gpfn] === d.id ? 0 : -XEN_ENOENT;
+}
+
+/** XENMEM_acquire_resource: of what there is to acquire, grant table frames. */
+export function acquireResource(c: HypercallContext, start: number, arg: number): number {
+  const x = c.guest.readStruct(xen_mem_acquire_resource, arg);
+  if (x === null) return -XEN_EFAULT;
+  if (x.pad !== 0) return -XEN_EINVAL;
+  const d = c.hv.domain(x.domid);
+  if (d === c.domain) return -XEN_EPERM;
+  if (d === undefined) return -XEN_ESRCH;
+  if (!c.domain.isPrivileged) return -XEN_EPERM;
+  if (x.type !== XENMEM_resource_grant_table) return -XEN_EOPNOTSUPP;
+  const isShared = x.id === XENMEM_resource_grant_table_id_shared;
+  if (!isShared && x.id !== XENMEM_resource_grant_table_id_status) return -XEN_EINVAL;
+  if (x.frame_list === 0) {
+    if (x.nr_frames !== 0 || start !== 0) return -XEN_EINVAL;
+    const size = isShared ? d.grants.maxFrames : d.grants.maxStatusFrames;
+    return c.guest.writeStruct(xen_mem_acquire_resource, arg, { ...x, nr_frames: size }) ? 0 : -XEN_EFAULT;
+  }
+  for (let i = start; i < x.nr_frames; i++) {
+    const mfn = isShared ? d.grants.sharedFrame(x.frame + i, true) : d.grants.statusFrame(x.frame + i, true);
+    if (mfn === INVALID_MFN) return -XEN_EINVAL;
+    if (!c.domain.isTranslated) {
+      if (!writeFrame(c, x.frame_list, i, mfn)) return -XEN_EFAULT;
+      continue;
+    }
+    const gfn = readFrame(c, x.frame_list, i);
+    if (gfn === -1) return -XEN_EFAULT;
+    if (!isUsableGfn(gfn) || !c.hv.frames.getPage(mfn, d.id)) return -XEN_EINVAL;
+    const rc = putForeign(c.hv, c.domain, gfn as Gfn, mfn);
+    if (rc !== 0) return rc;
+  }
+  return 0;
+}
