@@ -168,6 +168,7 @@ export function difference(d: Decoded, i: Instruction): string | undefined {
   if (ours !== theirs && !MNEMONICS[ours]?.includes(theirs)) return `mnemonic ${ours}, iced ${theirs}`;
   if (d.lock !== i.hasLockPrefix) return `lock ${d.lock}`;
   if (IMPLICIT.has(d.insn.mnemonic)) return undefined;
+  if (d.insn.mnemonic.startsWith('PUSH_')) return d.insn.mnemonic === `PUSH_${Register[i.op0Register]}` ? undefined : 'register';
   // iced leaves ST0 off where the assembler does.
   let operands = d.operands;
   const isSt0 = (o: DecodedOperand | undefined): boolean => o?.kind === 'reg' && o.class === 'st' && o.index === 0;

@@ -257,6 +257,10 @@ describe('validity', () => {
     );
     expect(valid).toEqual([0, 2, 3, 4, 8]);
   });
+  test('pushes of segment registers are told apart by their mnemonics', () => {
+    expect([say('06', 32), say('0e', 32), say('0f a0'), say('0f a8')]).toEqual(['push es', 'push cs', 'push fs', 'push gs']);
+    expect([say('06'), say('0e')]).toEqual(['ud', 'ud']);
+  });
   test('UD0, UD1 and UD2 are undefined', () => {
     expect([say('0f ff c0'), say('0f b9 c0'), say('0f 0b')]).toEqual(['ud', 'ud', 'ud']);
   });
@@ -311,5 +315,16 @@ describe('declarations', () => {
     const later = ['xsaveopt', 'xsavec', 'xsaves', 'rdpid', 'svm'];
     const needed = new Set(INSTRUCTIONS.flatMap((i) => i.cpuid ?? []));
     expect([...needed].filter((c) => !FEATURES.has(c) && !later.includes(c))).toEqual([]);
+  });
+  test('records of one mnemonic and the same operands do not differ in meaning: the engine keeps one handler for them', () => {
+    const seen = new Map<string, string>();
+    const clashes: string[] = [];
+    for (const insn of INSTRUCTIONS) {
+      if (!insn.sem) continue;
+      const key = `${insn.mnemonic} ${Object.keys(insn.operands).join(',')}`;
+      if (seen.has(key)) clashes.push(key);
+      seen.set(key, insn.forms);
+    }
+    expect(clashes).toEqual([]);
   });
 });

@@ -121,11 +121,14 @@ function operandText(o: DecodedOperand, d: Decoded, rip: number | undefined): st
   }
 }
 
+/** Pushes of segment registers have these in their names. */
+const PUSHED = /^PUSH_(\w\w)$/;
+
 /** `rip`: the linear or offset address of the instruction, for branch targets; without it they are relative ($+5). */
 export function disassemble(d: Decoded, rip?: number): string {
   const lock = d.lock ? 'lock ' : '';
   const comparing = d.insn.mnemonic === 'CMPS' || d.insn.mnemonic === 'SCAS';
   const rep = !STRING.has(d.insn.mnemonic) || d.rep === 0 ? '' : d.rep === 0xf2 ? 'repne ' : comparing ? 'repe ' : 'rep ';
-  const operands = d.operands.map((o) => operandText(o, d, rip)).join(', ');
+  const operands = d.operands.map((o) => operandText(o, d, rip)).join(', ') || (PUSHED.exec(d.insn.mnemonic)?.[1] ?? '').toLowerCase();
   return `${lock}${rep}${mnemonicOf(d)}${operands === '' ? '' : ' '}${operands}`;
 }

@@ -1,23 +1,22 @@
-// The jump cache finds the decoded block for a computed RIP without leaving threaded code. The 64 slots for one linear page lie
+// The jump cache finds the decoded block for a computed RIP without leaving threaded code. The slots for one linear page lie
 // together, so that a page's entries can be dropped when its translation or its code changes.
 
 import type { Lin } from '../addresses.ts';
 import type { Ram } from '../mmu/ram.ts';
-import { HARDWARE, JUMP_CACHE_ENTRIES } from '../state.ts';
+import { HARDWARE, JUMP_CACHE_ENTRIES, JUMP_CACHE_GROUP } from '../state.ts';
 
-const GROUPS = JUMP_CACHE_ENTRIES / 64;
+const GROUPS = JUMP_CACHE_ENTRIES / JUMP_CACHE_GROUP;
+const GROUP_BYTES = JUMP_CACHE_GROUP * 16;
 
 const groupOffset = (lin: Lin): number => {
   const page = Math.floor(lin / 4096) | 0;
-  return ((page ^ (page >>> 6)) & (GROUPS - 1)) << 10;
+  return ((page ^ (page >>> 6)) & (GROUPS - 1)) * GROUP_BYTES;
 };
 
 /** Offset of the slot for a RIP, relative to HARDWARE.jumpCache of a CPU; the same hash as WasmBuilder.jump(). */
 export function jumpSlot(rip: Lin): number {
-  const low = (rip % 0x1_0000_0000) | 0;
-  // Bits 6..37 of the address, low half: the wasm shifts the whole 64-bit value.
-  const shifted = (Math.floor(rip / 64) % 0x1_0000_0000) | 0;
-  return groupOffset(rip) | (((low ^ shifted) & 63) << 4);
+  const offset = (rip % 0x1_0000_0000) & 0xfff;
+  return groupOffset(rip) | (((offset ^ (offset >>> 8)) & (JUMP_CACHE_GROUP - 1)) << 4);
 }
 
 /** rip must run in the current context of the CPU at `base`. */
@@ -41,7 +40,7 @@ export function getJump(ram: Ram, base: number, rip: Lin): number {
 /** Drops all entries for a linear page (and those that share its slots). An empty slot holds RIP 0 in context 0, which is never used. */
 export function dropJumps(ram: Ram, base: number, page: Lin): void {
   const at = base + HARDWARE.jumpCache + groupOffset(page);
-  ram.u8.fill(0, at, at + 1024);
+  ram.u8.fill(0, at, at + GROUP_BYTES);
 }
 
 export function dropAllJumps(ram: Ram, base: number): void {

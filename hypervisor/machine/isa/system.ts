@@ -120,12 +120,15 @@ export const descriptorTables = [
   }),
 ];
 
-/** Staged, since 32-bit kernels push segment registers on every entry. The selector is zero-extended to the operand size. */
-const pushSreg = (seg: number, forms: string) =>
-  insn('PUSH_SREG', {
+/**
+ * Staged, since 32-bit kernels push segment registers on every entry. A record for each register, without operand: staged code knows no
+ * segment registers as operands. The selector is zero-extended to the operand size.
+ */
+const pushSreg = (name: string, seg: number, forms: string) =>
+  insn(`PUSH_${name}`, {
     sdm: 'Vol 2B, PUSH',
     forms,
-    operands: { src: 'r' },
+    operands: {},
     sem(b, _o, c) {
       push(b, b.state(STATE.seg + 16 * seg, 2), c.size);
     },
@@ -139,12 +142,12 @@ export const segments = [
   insn('LSS', { sdm: 'Vol 2A, LDS/LES/LFS/LGS/LSS', forms: '0F B2 /r Gv,Mp', operands: { dst: 'w', src: 'r' }, ends: true }),
   insn('LFS', { sdm: 'Vol 2A, LDS/LES/LFS/LGS/LSS', forms: '0F B4 /r Gv,Mp', operands: { dst: 'w', src: 'r' }, ends: true }),
   insn('LGS', { sdm: 'Vol 2A, LDS/LES/LFS/LGS/LSS', forms: '0F B5 /r Gv,Mp', operands: { dst: 'w', src: 'r' }, ends: true }),
-  pushSreg(ES, '06 ES {i64}'),
-  pushSreg(CS, '0E CS {i64}'),
-  pushSreg(SS, '16 SS {i64}'),
-  pushSreg(DS, '1E DS {i64}'),
-  pushSreg(FS, '0F A0 FS {d64}'),
-  pushSreg(GS, '0F A8 GS {d64}'),
+  pushSreg('ES', ES, '06 {i64}'),
+  pushSreg('CS', CS, '0E {i64}'),
+  pushSreg('SS', SS, '16 {i64}'),
+  pushSreg('DS', DS, '1E {i64}'),
+  pushSreg('FS', FS, '0F A0 {d64}'),
+  pushSreg('GS', GS, '0F A8 {d64}'),
   insn('POP_SREG', {
     sdm: 'Vol 2B, POP',
     forms: '07 ES {i64} | 17 SS {i64} | 1F DS {i64} | 0F A1 FS {d64} | 0F A9 GS {d64}',

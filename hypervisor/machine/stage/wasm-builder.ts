@@ -3,7 +3,7 @@
 
 import { PARAM, REC, RECORD_SIZE, STOP } from '../exec/records.ts';
 import { I32, I64, OP, pushS32, pushS64, pushU, type ValType } from '../exec/wasm.ts';
-import { HARDWARE, JUMP_CACHE_ENTRIES, STATE, TLB_ENTRIES } from '../state.ts';
+import { HARDWARE, JUMP_CACHE_ENTRIES, JUMP_CACHE_GROUP, STATE, TLB_ENTRIES } from '../state.ts';
 import type { Builder, Operand, Readable, SimdBuilder, Size, Var, Writable } from './builder.ts';
 import { createSimd, type XVal } from './wasm-simd.ts';
 
@@ -686,8 +686,9 @@ export class WasmBuilder implements Builder<Val, XVal> {
     this.push64(rip);
     this.set(target);
     const slot = this.local(I32);
-    // Slot of the jump cache: the 64 slots of a page lie together (jumpSlot() in exec/jump-cache.ts computes the same).
+    // Slot of the jump cache; jumpSlot() in exec/jump-cache.ts computes the same.
     const page = this.local(I32);
+    const offset = this.local(I32);
     this.get(target);
     this.c64(12n);
     this.op(OP.i64_shr_u, OP.i32_wrap_i64);
@@ -695,16 +696,19 @@ export class WasmBuilder implements Builder<Val, XVal> {
     this.get(page);
     this.c32(6);
     this.op(OP.i32_shr_u, OP.i32_xor);
-    this.c32(JUMP_CACHE_ENTRIES / 64 - 1);
+    this.c32(JUMP_CACHE_ENTRIES / JUMP_CACHE_GROUP - 1);
     this.op(OP.i32_and);
-    this.c32(10);
+    this.c32(Math.log2(JUMP_CACHE_GROUP * 16));
     this.op(OP.i32_shl);
     this.get(target);
     this.op(OP.i32_wrap_i64);
-    this.get(target);
-    this.c64(6n);
-    this.op(OP.i64_shr_u, OP.i32_wrap_i64, OP.i32_xor);
-    this.c32(63);
+    this.c32(0xfff);
+    this.op(OP.i32_and);
+    this.tee(offset);
+    this.get(offset);
+    this.c32(8);
+    this.op(OP.i32_shr_u, OP.i32_xor);
+    this.c32(JUMP_CACHE_GROUP - 1);
     this.op(OP.i32_and);
     this.c32(4);
     this.op(OP.i32_shl, OP.i32_or);

@@ -12,6 +12,7 @@ import { debugHandlers } from './debug.ts';
 import { farHandlers } from './far.ts';
 import { flagHandlers } from './flags.ts';
 import { fpStateHandlers } from './fpstate.ts';
+import { sseUsable } from './fpu-check.ts';
 import { interruptHandlers } from './interrupts.ts';
 import { ioHandlers } from './io.ts';
 import { is64, isProtected } from './mode.ts';
@@ -53,10 +54,14 @@ function passes(cpu: SystemCpu, check: Check): boolean {
   }
 }
 
+/** Staged SSE code gives itself up only where SSE may not be used: the check says which exception that is. */
+const sseRefused = (cpu: SystemCpu): boolean => sseUsable(cpu) && cpu.fault(EXC.UD);
+
 /** Carries out one instruction. A mnemonic without a handler, or one whose CPUID feature is absent, is #UD. */
 export function executeSystem(cpu: SystemCpu, d: Decoded): boolean {
-  const { mnemonic, cpuid, check } = d.insn;
+  const { mnemonic, cpuid, check, sem } = d.insn;
   const handler = HANDLERS.get(mnemonic);
+  if (!handler && sem && cpuid && /^s?sse/.test(cpuid) && cpu.profile.features.has(cpuid)) return sseRefused(cpu);
   if (!handler || (cpuid !== undefined && !cpu.profile.features.has(cpuid))) return cpu.fault(EXC.UD);
   if (check !== undefined) for (const c of typeof check === 'string' ? [check] : check) if (!passes(cpu, c)) return false;
   return handler(cpu, d);

@@ -2,11 +2,12 @@
 
 import type { Lin } from '../addresses.ts';
 import type { Decoded } from '../isa/decoded.ts';
-import { RAX, STATE } from '../state.ts';
+import { DS, RAX, RDI, STATE } from '../state.ts';
 import { CR0, CR4, EXC } from './bits.ts';
+import { fxUsable, sseUsable } from './fpu-check.ts';
 import { load, loadBytes, store, storeBytes } from './linear.ts';
 import { is64, next } from './mode.ts';
-import { operandLinear } from './operands.ts';
+import { mask, operandLinear, segmentLinear } from './operands.ts';
 import type { SystemCpu } from './ports.ts';
 
 /** All exceptions masked, flush-to-zero and denormals-are-zero offered. */
@@ -14,13 +15,6 @@ export const MXCSR_MASK = 0xffff;
 export const MXCSR_RESET = 0x1f80;
 const X87 = 1;
 const SSE = 2;
-
-/** CR0.EM: #UD; CR0.TS: #NM. */
-function fpuUsable(cpu: SystemCpu): boolean {
-  const cr0 = cpu.lo(STATE.cr0);
-  if (cr0 & CR0.EM) return cpu.fault(EXC.UD);
-  return !(cr0 & CR0.TS) || cpu.fault(EXC.NM);
-}
 
 function area(cpu: SystemCpu, d: Decoded, size: number, alignment: number, write: boolean): Lin | undefined {
   const lin = operandLinear(cpu, d, 0, size, write);
@@ -120,7 +114,7 @@ function restoreXmm(cpu: SystemCpu, from: Uint8Array): void {
 }
 
 function fxsave(cpu: SystemCpu, d: Decoded): boolean {
-  if (!fpuUsable(cpu)) return false;
+  if (!fxUsable(cpu)) return false;
   const lin = area(cpu, d, 512, 16, true);
   if (lin === undefined) return false;
   // Bytes that are reserved or free for software keep what memory holds.
@@ -135,7 +129,7 @@ function fxsave(cpu: SystemCpu, d: Decoded): boolean {
 }
 
 function fxrstor(cpu: SystemCpu, d: Decoded): boolean {
-  if (!fpuUsable(cpu)) return false;
+  if (!fxUsable(cpu)) return false;
   const lin = area(cpu, d, 512, 16, false);
   const image = lin === undefined ? undefined : loadBytes(cpu, lin, 512);
   if (!image) return false;
@@ -194,10 +188,31 @@ function xrstor(cpu: SystemCpu, d: Decoded): boolean {
   return next(cpu, d);
 }
 
-/** SSE is usable: CR0.EM clear and CR4.OSFXSR set, else #UD; CR0.TS: #NM. */
-function sseUsable(cpu: SystemCpu): boolean {
-  if (!(cpu.lo(STATE.cr4) & CR4.OSFXSR)) return cpu.fault(EXC.UD);
-  return fpuUsable(cpu);
+/** MASKMOVDQU: the bytes of `src` whose mask byte has its top bit set go to DS:rDI, others are not touched. */
+function maskmovdqu(cpu: SystemCpu, d: Decoded): boolean {
+  if (!sseUsable(cpu)) return false;
+  const [src, chooser] = d.operands;
+  if (src?.kind !== 'reg' || chooser?.kind !== 'reg') return cpu.fault(EXC.UD);
+  const xmm = (n: number) => cpu.ram.u8.slice(cpu.base + STATE.xmm + 16 * n, cpu.base + STATE.xmm + 16 * n + 16);
+  const bytes = xmm(src.index);
+  const chosen = xmm(chooser.index);
+  const offset = cpu.reg(RDI) & mask(d.addrSize);
+  // All bytes are checked first, so that a fault leaves memory as it was.
+  const places: (Lin | undefined)[] = [];
+  for (let i = 0; i < 16; i++) {
+    if (!(chosen[i]! & 0x80)) {
+      places.push(undefined);
+      continue;
+    }
+    const lin = segmentLinear(cpu, DS, (offset + BigInt(i)) & mask(d.addrSize), 1, true);
+    if (lin === undefined || cpu.probe(lin, 1, true) === 0) return false;
+    places.push(lin);
+  }
+  for (let i = 0; i < 16; i++) {
+    const lin = places[i];
+    if (lin !== undefined && !store(cpu, lin, 1, bytes[i]!)) return false;
+  }
+  return next(cpu, d);
 }
 
 export const fpStateHandlers = {
@@ -207,6 +222,7 @@ export const fpStateHandlers = {
   /** May leave out what has not changed: it need not. */
   XSAVEOPT: xsave,
   XRSTOR: xrstor,
+  MASKMOVDQU: maskmovdqu,
   LDMXCSR(cpu: SystemCpu, d: Decoded) {
     if (!sseUsable(cpu)) return false;
     const lin = operandLinear(cpu, d, 0, 4, false);

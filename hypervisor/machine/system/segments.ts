@@ -3,7 +3,7 @@
 
 import type { Lin } from '../addresses.ts';
 import { linFromHalves } from '../addresses.ts';
-import { CS, DS, ES, FS, GS, LDTR, SEG, SS, TR } from '../state.ts';
+import { CS, DS, ES, FS, GS, LDTR, SEG, SS, STATE, TR } from '../state.ts';
 import { EXC } from './bits.ts';
 import type { Descriptor } from './descriptor.ts';
 import { isNull, markAccessed, readDescriptor, readUpperHalf, SYS, selectorError, writeType } from './descriptor.ts';
@@ -22,7 +22,7 @@ export function setNull(cpu: SystemCpu, seg: number, selector: number): void {
 export function loadRealSegment(cpu: SystemCpu, seg: number, selector: number): void {
   if (isVm86(cpu)) cpu.setSegment(seg, selector, VM86_ATTRIBUTES, 0xffff, selector << 4);
   else {
-    cpu.setU16(0xa0 + seg * 16, selector);
+    cpu.setU16(STATE.seg + seg * 16, selector);
     cpu.setSegBase(seg, selector << 4);
   }
 }
