@@ -5,6 +5,7 @@ import type { EventChannels } from './event-channels.ts';
 import type { GrantTable } from './grant-table.ts';
 import { type Abi, type Domid, type EvtchnPort, INVALID_MFN, type Mfn } from './ids.ts';
 import { P2m } from './p2m.ts';
+import type { Timer } from './timers.ts';
 import type { Vcpu } from './vcpu.ts';
 
 /** SHUTDOWN_crash (public/sched.h). */
@@ -41,6 +42,8 @@ export class Domain {
   perdomain: Perdomain | null = null;
   /** XENMEM_set_memory_map: struct e820entry[] as bytes (20 each), null when none was set. */
   e820: Uint8Array | null = null;
+  /** Index registers of CMOS and PCI configuration space, which every PV domain has to itself (pv/emul-io.ts). */
+  readonly legacyIo = { cmosIndex: 0, pciCf8: 0 };
   /** VMASST_TYPE_* bits that the guest enabled. */
   vmAssist = 0;
 
@@ -65,6 +68,8 @@ export class Domain {
   suspendEvtchn: EvtchnPort | 0 = 0;
   /** Share of CPU time relative to other domains' (XEN_DOMCTL_SCHEDOP_putinfo). */
   weight = 256;
+  /** SCHEDOP_watchdog (core/watchdog.ts). */
+  readonly watchdogs: Timer[] = [];
   /** XEN_DOMCTL_settimeoffset, seconds. */
   timeOffsetSeconds = 0;
   /** The hypervisor side of a shutdown (core/domain-shutdown.ts): pauses the vCPUs and raises VIRQ_DOM_EXC. */

@@ -76,6 +76,8 @@ export interface PvVcpu {
   /** Bits 1 << VCPU_TRAP_*: asynchronous exceptions that the guest is handling; iret restores the mask that was before (nmiOldMask). */
   asyncExceptionMask: number;
   nmiOldMask: number;
+  /** The CPU that it ran on last, -1 for none: its translations there are still good when nobody else has run there since. */
+  lastCpu: number;
 }
 
 export const createPvVcpu = (): PvVcpu => ({
@@ -114,4 +116,5 @@ export const createPvVcpu = (): PvVcpu => ({
   nmiPending: false,
   asyncExceptionMask: 0,
   nmiOldMask: 0,
+  lastCpu: -1,
 });

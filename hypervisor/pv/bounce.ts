@@ -81,6 +81,9 @@ function bounce64(hv: Hypervisor, vcpu: Vcpu, flags: number, eip: Lin, errorCode
   }
 
   regs.rflags = eflags & CLEARED;
+  // The way out is SYSRET, which shows the new RIP and RFLAGS in RCX and R11.
+  regs.setRegLin(RCX, eip);
+  regs.setRegHalves(R11, eflags & CLEARED, 0);
   regs.setRegLin(RSP, bottom);
   regs.setSegment(SS, FLAT_KERNEL_SS, DATA, 0xffff_ffff, 0);
   regs.setSegment(CS, FLAT_KERNEL_CS, CODE64, 0xffff_ffff, 0);

@@ -3,12 +3,13 @@
 
 import type { Hypervisor } from '../core/hypervisor.ts';
 import type { Vcpu } from '../core/vcpu.ts';
-import type { Lin } from '../machine/addresses.ts';
-import { CS, EFLAGS, RCX, RSP, SS, STATE } from '../machine/state.ts';
+import { isCanonical, type Lin } from '../machine/addresses.ts';
+import type { Context } from '../machine/context.ts';
+import { CS, EFLAGS, RCX, RSP, SEG, SS, STATE } from '../machine/state.ts';
 import { bounce } from './bounce.ts';
 import { crashDomain } from './crash.ts';
 import { injectException, isNullHandler } from './inject.ts';
-import { attributesOf, baseOf, limitOf, loadCodeAndStack, readDescriptor } from './segment-load.ts';
+import { loadCodeAndStack } from './segment-load.ts';
 import { FLAT_COMPAT_USER_SS, FLAT_KERNEL_CS, FLAT_KERNEL_SS, FLAT_USER_CS32, FLAT_USER_SS } from './selectors.ts';
 import { TBF } from './trap-bounce.ts';
 import { upcallMask, upcallPending } from './vcpu-info.ts';
@@ -51,12 +52,40 @@ export function failsafeCallback(hv: Hypervisor, vcpu: Vcpu): void {
   bounce(hv, vcpu, flags, pv.failsafeCallbackCs, pv.failsafeCallbackEip, 0);
 }
 
-/** What SYSCALL leaves behind: RCX and R11, and the flat segments in the frame. RIP is after the instruction. */
-export function enterSyscall(hv: Hypervisor, vcpu: Vcpu, compatibilityMode: boolean): void {
+/** Flat 64-bit code, flat 32-bit code and flat data in ring 3, as attributes (SEG in machine/state.ts). */
+const CODE64 = 0xa0fb;
+const CODE32 = 0xc0fb;
+const DATA = 0xc0f3;
+const FLAT_LIMIT = 0xffff_ffff;
+
+/** What SYSCALL leaves behind: RCX and R11, and the flat segments that SYSRET will load on the way out. RIP is after the instruction. */
+export function enterSyscall(vcpu: Vcpu, compatibilityMode: boolean): void {
   const { regs } = vcpu;
   regs.setRegHalves(RCX, regs.lo(STATE.rip), regs.hi(STATE.rip));
   regs.setRegHalves(R11, regs.rflags & ~EFLAGS.RF, 0);
-  setVisible(hv, vcpu, compatibilityMode ? FLAT_USER_CS32 : FLAT_KERNEL_CS, FLAT_KERNEL_SS);
+  setFlat(vcpu, compatibilityMode ? FLAT_USER_CS32 : FLAT_KERNEL_CS);
+}
+
+/** CS and SS as SYSRET loads them: selectors of the hypervisor's, no descriptor is read. */
+function setFlat(vcpu: Vcpu, cs: number): void {
+  const { regs } = vcpu;
+  if (regs.selector(CS) === cs && regs.selector(SS) === FLAT_KERNEL_SS) return;
+  regs.setSegment(CS, cs, cs === FLAT_USER_CS32 ? CODE32 : CODE64, FLAT_LIMIT, 0);
+  regs.setSegment(SS, FLAT_KERNEL_SS, DATA, FLAT_LIMIT, 0);
+  vcpu.cpu?.modeChanged();
+}
+
+/** The way out by SYSRET (restore_all_guest): RCX and R11 show where the guest goes on. */
+export function returnBySysret(hv: Hypervisor, vcpu: Vcpu, cs: number): void {
+  const { regs } = vcpu;
+  regs.setRegHalves(RCX, regs.lo(STATE.rip), regs.hi(STATE.rip));
+  regs.setRegHalves(R11, regs.rflags & ~EFLAGS.RF, 0);
+  if (!isCanonical(regs.rip)) {
+    // SYSRET would fault in ring 0: Xen takes IRET instead, which faults too, where it can be caught.
+    returnWithSelectors(hv, vcpu, cs, FLAT_KERNEL_SS);
+    return;
+  }
+  setFlat(vcpu, cs === FLAT_USER_CS32 ? FLAT_USER_CS32 : FLAT_KERNEL_CS);
 }
 
 /** SYSCALL in a user program of a 64-bit guest (switch_to_kernel). */
@@ -87,31 +116,18 @@ export function bounceCompatSyscall(hv: Hypervisor, vcpu: Vcpu): void {
 export function bounceSysenter(hv: Hypervisor, vcpu: Vcpu): void {
   const { pv, regs, domain } = vcpu;
   regs.rip = 0 as Lin;
-  regs.setSegment(CS, 3, 0xa0fb, 0xffff_ffff, 0);
-  setVisible(hv, vcpu, 3, domain.is32bit ? FLAT_COMPAT_USER_SS : FLAT_USER_SS);
+  regs.setSegment(CS, 3, CODE64, FLAT_LIMIT, 0);
+  regs.setSegment(SS, domain.is32bit ? FLAT_COMPAT_USER_SS : FLAT_USER_SS, DATA, FLAT_LIMIT, 0);
   regs.setRegHalves(RSP, 0, 0);
   const isMissing = pv.sysenterCallbackEip === 0 || (domain.is32bit && (pv.sysenterCallbackCs & 0xfffc) === 0);
   if (isMissing) injectException(hv, vcpu, GP, 0);
   else bounce(hv, vcpu, pv.sysenterDisablesEvents ? TBF.interrupt : 0, pv.sysenterCallbackCs, pv.sysenterCallbackEip, 0);
 }
 
-/** Selectors that the hypervisor puts into the frame itself; they are its own flat ones, so there is nothing to check. */
-function setVisible(hv: Hypervisor, vcpu: Vcpu, cs: number, ss: number): void {
-  const { regs } = vcpu;
-  for (const [seg, selector] of [
-    [CS, cs],
-    [SS, ss],
-  ] as const) {
-    const d = (selector & 0xfffc) === 0 ? null : readDescriptor(hv, vcpu, selector);
-    if (d === null) regs.setU16(STATE.seg + seg * 16, selector);
-    else regs.setSegment(seg, selector, attributesOf(d.hi), limitOf(d), baseOf(d));
-  }
-}
-
 /** CS and SS for the return to the guest; a fault there is the failsafe callback's, and a fault in that one the end. */
 export function returnWithSelectors(hv: Hypervisor, vcpu: Vcpu, cs: number, ss: number): void {
-  if (loadCodeAndStack(hv, vcpu, cs, ss)) return;
   const { regs } = vcpu;
+  if (loadCodeAndStack(hv, vcpu, cs, ss) && isRipInside(regs)) return;
   // The frame of the failsafe callback shows the selectors that were refused.
   regs.setU16(STATE.seg + CS * 16, cs);
   regs.setU16(STATE.seg + SS * 16, ss);
@@ -120,4 +136,10 @@ export function returnWithSelectors(hv: Hypervisor, vcpu: Vcpu, cs: number, ss: 
     return;
   }
   failsafeCallback(hv, vcpu);
+}
+
+/** IRET checks the new RIP too: canonical in 64-bit code, within the limit elsewhere. */
+function isRipInside(regs: Context): boolean {
+  const { rip } = regs;
+  return regs.segAttributes(CS) & SEG.l ? isCanonical(rip) : rip >= 0 && rip <= regs.segLimit(CS);
 }
