@@ -1,0 +1,14 @@
+// dom0: a domain whose kernel is TypeScript, with the toolstack and the backends.
+
+export * from './kernel/evtchn.ts';
+export * from './kernel/gnttab.ts';
+export * from './kernel/hypercall.ts';
+export * from './kernel/memory.ts';
+export * from './kernel/privcmd.ts';
+export { gzipNode } from './toolstack/decompress/gzip-node.ts';
+export { type Decompressors, decompressorsWith } from './toolstack/decompress/index.ts';
+export * from './toolstack/domain-builder.ts';
+export * from './toolstack/elf.ts';
+export { DomainBuildError } from './toolstack/errors.ts';
+export * from './toolstack/kernel-image.ts';
+export type { PvLayout } from './toolstack/pv-layout.ts';
