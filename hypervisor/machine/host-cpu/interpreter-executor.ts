@@ -1,0 +1,118 @@
+// The emulated CPU as an executor: a machine with four mapped pages and no kernel; every case runs for one instruction at CPL 3.
+
+import type { Maddr } from '../addresses.ts';
+import { RunExit } from '../cpu-api.ts';
+import { EmulatedCpu } from '../exec/cpu.ts';
+import { Engine } from '../exec/engine.ts';
+import { Ram } from '../mmu/ram.ts';
+import { CPU_STRIDE, CS, DS, ES, GS, SS, STATE } from '../state.ts';
+import { defaultProfile } from '../system/cpuid.ts';
+import { type Case, CODE_START, type Executor, GS_BASE, type Outcome, PAGES, WINDOW, WINDOW_SIZE } from './case.ts';
+
+const MIB = 1 << 20;
+const FIRST_CPU = 1 << 16;
+const ARENA = FIRST_CPU + CPU_STRIDE;
+/** Physical addresses. */
+const TABLES = 0x1000;
+const CODE = 0x10000;
+const DATA = 0x11000;
+const READ_ONLY = 0x13000;
+
+const PRESENT_USER = 5;
+const WRITABLE = 2;
+const CR0 = 0x8001_0033;
+const CR4_PAE_OSFXSR = 0x620;
+const EFER_SCE_LME_LMA_NXE = 0xd01;
+const CODE_ATTRIBUTES = { 64: 0xa0fb, 32: 0xc0fb } as const;
+const DATA_ATTRIBUTES = 0xc0f3;
+const ALL = 0xffffffff;
+/** A repetition comes back to itself; a case that does so more often does not end. */
+const MAX_STEPS = 1000;
+
+/** Four-level tables for the pages of a case: all lie below 1 GiB. */
+function mapPages(ram: Ram): void {
+  let next = TABLES + 0x1000;
+  const entry = (table: number, index: number): number => {
+    const at = (table + index * 8) as Maddr;
+    if (ram.read32(at) === 0) {
+      ram.write32(at, next | PRESENT_USER | WRITABLE);
+      next += 0x1000;
+    }
+    return ram.read32(at) & ~0xfff;
+  };
+  const map = (linear: bigint, physical: number, flags: number): void => {
+    const lin = Number(linear);
+    const table = entry(entry(entry(TABLES, 0), lin >>> 30), (lin >>> 21) & 511);
+    ram.write32((table + ((lin >>> 12) & 511) * 8) as Maddr, physical | flags);
+  };
+  map(CODE_START & ~0xfffn, CODE, PRESENT_USER);
+  map(PAGES, DATA, PRESENT_USER | WRITABLE);
+  map(GS_BASE, DATA + 0x1000, PRESENT_USER | WRITABLE);
+  map(GS_BASE + 0x1000n, READ_ONLY, PRESENT_USER);
+}
+
+const windowAt = (DATA + Number(WINDOW - PAGES)) as Maddr;
+
+function prepare(cpu: EmulatedCpu, c: Case): void {
+  const { ram } = cpu;
+  ram.fill(CODE as Maddr, 0xcc, 0x1000);
+  ram.writeBytes((CODE + Number(CODE_START & 0xfffn)) as Maddr, c.code);
+  ram.fill(DATA as Maddr, 0, 0x2000);
+  ram.writeBytes(windowAt, c.window);
+  c.gpr.forEach((v, n) => {
+    cpu.setReg(n, v);
+  });
+  cpu.setBig(STATE.rip, CODE_START);
+  cpu.rflags = Number(c.rflags);
+  cpu.setSegment(CS, c.bits === 64 ? 0x33 : 0x23, CODE_ATTRIBUTES[c.bits], ALL, 0);
+  cpu.setSegment(GS, 0, c.bits === 64 ? 0 : DATA_ATTRIBUTES, ALL, c.bits === 64 ? Number(GS_BASE) : 0);
+  ram.u8.set(c.fxsave.subarray(160, 416), cpu.base + STATE.xmm);
+  const fx = new DataView(c.fxsave.buffer, c.fxsave.byteOffset);
+  cpu.setU32(STATE.mxcsr, fx.getUint32(24, true));
+  cpu.modeChanged();
+}
+
+function outcomeOf(cpu: EmulatedCpu, c: Case, faulted: boolean): Outcome {
+  const { ram, event } = cpu;
+  const fxsave = c.fxsave.slice();
+  fxsave.set(ram.u8.subarray(cpu.base + STATE.xmm, cpu.base + STATE.xmm + 256), 160);
+  const pageFault = faulted && event.vector === 14;
+  return {
+    vector: faulted ? event.vector : -1,
+    errorCode: pageFault ? event.errorCode : 0,
+    address: pageFault ? cpu.big(STATE.cr2) : 0n,
+    gpr: Array.from({ length: 16 }, (_, n) => cpu.reg(n)),
+    rip: cpu.big(STATE.rip),
+    rflags: BigInt(cpu.rflags),
+    fxsave,
+    window: ram.readBytes(windowAt, WINDOW_SIZE),
+  };
+}
+
+function runCase(cpu: EmulatedCpu, c: Case): Outcome | undefined {
+  prepare(cpu, c);
+  for (let n = 0; n < MAX_STEPS; n++) {
+    const exit = cpu.run(cpu.cycles + 1);
+    if (exit === RunExit.exception) return outcomeOf(cpu, c, true);
+    if (exit !== RunExit.deadline) return undefined;
+    if (cpu.big(STATE.rip) !== CODE_START) return outcomeOf(cpu, c, false);
+  }
+  return undefined;
+}
+
+/** With all CPUID features present. */
+export function interpreterExecutor(): Executor {
+  const ram = new Ram(MIB, ARENA + 32 * MIB);
+  const engine = new Engine(ram, FIRST_CPU, ARENA, 32 * MIB, () => true);
+  const cpu = new EmulatedCpu(engine, 0, FIRST_CPU, defaultProfile);
+  engine.cpus.push(cpu);
+  mapPages(ram);
+  cpu.setU32(STATE.cr0, CR0 >>> 0);
+  cpu.setU32(STATE.cr4, CR4_PAE_OSFXSR);
+  cpu.setU32(STATE.efer, EFER_SCE_LME_LMA_NXE);
+  cpu.setLin(STATE.cr3, TABLES);
+  cpu.setU32(STATE.cpl, 3);
+  for (const seg of [DS, ES, SS]) cpu.setSegment(seg, 0x2b, DATA_ATTRIBUTES, ALL, 0);
+  cpu.delivery = 'host';
+  return { name: 'interpreter', run: (cases) => cases.map((c) => runCase(cpu, c)) };
+}
