@@ -153,7 +153,8 @@ export class EmulatedCpu extends Context implements SystemCpu {
       return;
     }
     this.thread.interruptShadow = false;
-    executeSystem(this, d);
+    // True: what may have faulted on the way (INT n through a bad gate) has been delivered already.
+    if (executeSystem(this, d)) this.faulted = false;
   }
 
   /** Fetches and decodes at an offset in CS; undefined when a fetch faulted. */
