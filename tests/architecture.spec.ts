@@ -37,7 +37,7 @@ const importsOf = (file: string): string[] =>
 
 const files = PACKAGES.flatMap((p) => sources(p));
 const packageOf = (file: string): Package => file.split('/')[0] as Package;
-const isTest = (file: string): boolean => /\.spec\.ts$/.test(file) || /\/testing\//.test(file);
+const isTest = (file: string): boolean => /\.spec\.ts$/.test(file) || /\/testing\/|\/host-cpu\/|-iced\.ts$/.test(file);
 
 describe('imports between the parts of the repository', () => {
   it('finds the sources', () => {
