@@ -107,7 +107,7 @@ export class Handlers {
         s.kind === 'mem'
           ? `,m${s.size}.${s.seg}.${s.base}.${s.index}.${s.scale}`
           : s.kind === 'imm'
-            ? `,i${s.size}`
+            ? `,i${s.size}${s.second ? 'b' : ''}`
             : s.kind === 'rel'
               ? `,j${s.near}`
               : `,${s.kind}${s.size}.${s.field}`;

@@ -196,11 +196,13 @@ export class Translator {
               : { kind: 'xmm', size: o.size, field: put(STATE.xmm + o.index * 16) },
           );
           break;
-        case 'imm':
-          shapes.push({ kind: 'imm', size: o.size });
-          this.ram.u32[(at + REC.imm) >>> 2] = o.lo;
-          this.ram.u32[((at + REC.imm) >>> 2) + 1] = o.hi;
+        case 'imm': {
+          const second = shapes.some((s) => s.kind === 'imm');
+          shapes.push({ kind: 'imm', size: o.size, second });
+          if (!second) this.ram.u32[(at + REC.imm) >>> 2] = o.lo;
+          this.ram.u32[((at + REC.imm) >>> 2) + 1] = second ? o.lo : o.hi;
           break;
+        }
         case 'rel': {
           hasRel = true;
           const target = wrapRip(page.lin - mode.csBase + offset + d.length + o.disp, mode, d.opSize);

@@ -27,7 +27,8 @@ export interface HandlerMode {
 export type OperandShape =
   | { readonly kind: 'reg'; readonly size: number; readonly field: number }
   | { readonly kind: 'xmm'; readonly size: number; readonly field: number }
-  | { readonly kind: 'imm'; readonly size: number }
+  /** ENTER has two immediates: the second, of 4 bytes at most, is in the record's high half of the first. */
+  | { readonly kind: 'imm'; readonly size: number; readonly second: boolean }
   | { readonly kind: 'rel'; readonly near: boolean }
   | {
       readonly kind: 'mem';
@@ -372,7 +373,8 @@ export class WasmBuilder implements Builder<Val, XVal> {
         return this.loadAs(s.size, 0);
       case 'imm':
         this.get(PARAM.rec);
-        this.mem(OP.i64_load, REC.imm);
+        if (s.second) this.mem(OP.i64_load32_u, REC.imm + 4);
+        else this.mem(OP.i64_load, REC.imm);
         return this.zext(this.take(I64, 64), s.size as Size);
       case 'mem': {
         const cell = this.probe(this.linear(s.seg, this.address(o), s.size, o.access === 'rw'), s.size, o.access === 'rw', s.seg);
