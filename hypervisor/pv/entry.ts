@@ -3,9 +3,8 @@
 
 import type { Hypervisor } from '../core/hypervisor.ts';
 import type { Vcpu } from '../core/vcpu.ts';
-import type { Lin } from '../machine/addresses.ts';
 import { type Cpu, RunExit } from '../machine/cpu-api.ts';
-import { CS, EFLAGS, SEG, STATE } from '../machine/state.ts';
+import { CS, SEG, STATE } from '../machine/state.ts';
 import { bounceCompatSyscall, bounceSyscall, bounceSysenter, enterSyscall } from './callbacks.ts';
 import { crashDomain } from './crash.ts';
 import { handleDebug } from './debug.ts';
@@ -64,8 +63,6 @@ function syscall(hv: Hypervisor, vcpu: Vcpu): void {
 
 function exception(hv: Hypervisor, vcpu: Vcpu, vector: number, errorCode: number): void {
   const { regs } = vcpu;
-  // Faults save RF set, so that the instruction can be resumed past a breakpoint on it (SDM Vol 3B, 18.3.1.1).
-  if (vector !== DB) regs.setU32(STATE.eflags, regs.u32(STATE.eflags) | EFLAGS.RF);
   switch (vector) {
     case PF:
       pageFault(hv, vcpu, errorCode, regs.lin(STATE.cr2));
@@ -85,11 +82,4 @@ function exception(hv: Hypervisor, vcpu: Vcpu, vector: number, errorCode: number
     default:
       injectException(hv, vcpu, vector, Math.max(errorCode, 0));
   }
-}
-
-/** Skips `length` bytes of code: the instruction was carried out. */
-export function skip(vcpu: Vcpu, length: number): void {
-  const { regs } = vcpu;
-  const rip = regs.rip + length;
-  regs.rip = (regs.segAttributes(CS) & SEG.l ? rip : rip % 0x1_0000_0000) as Lin;
 }

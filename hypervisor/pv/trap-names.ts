@@ -31,6 +31,8 @@ const LONG: readonly string[] = [
 
 export const vectorName = (vector: number): string => SHORT[vector] ?? '-';
 export const trapName = (vector: number): string => LONG[vector] ?? `int ${vector}`;
+/** Keys of Domain.statistics, by vector. */
+export const TRAP_COUNTERS: readonly string[] = Array.from({ length: 256 }, (_, v) => `trap: ${trapName(v)}`);
 
 /** TRAP_HAVE_EC (xen/arch/x86/include/asm/x86-defns.h): #DF #TS #NP #SS #GP #PF #AC. */
 const HAVE_EC = 0x2_7d00;
