@@ -25,6 +25,7 @@ import {
   XEN_ENOENT,
   XENMAPSPACE_gmfn_foreign,
   XENMEM_add_to_physmap_batch,
+  XENMEM_decrease_reservation,
   XENMEM_populate_physmap,
   XENMEM_remove_from_physmap,
   XENMEM_set_memory_map,
@@ -114,9 +115,9 @@ export class Privcmd {
 
   /**
    * Gives the domain memory: extents of 2^order pages at the given pseudo-physical frames. Returns the machine frames of those
-   * that could be had: fewer than asked for when memory ran out.
+   * that could be had: fewer than asked for when memory ran out. `addressBits`: how wide a machine address may be (0: any).
    */
-  populatePhysmap(dom: Domid, pfns: ArrayLike<number>, order: number): number[] {
+  populatePhysmap(dom: Domid, pfns: ArrayLike<number>, order: number, addressBits = 0): number[] {
     const { memory } = this.xen;
     const mfns: number[] = [];
     for (let from = 0; from < pfns.length; from += BATCH) {
@@ -128,7 +129,8 @@ export class Privcmd {
             extent_start: guestHandle(extents),
             nr_extents: count,
             extent_order: order,
-            mem_flags: 0,
+            // XENMEMF_address_bits().
+            mem_flags: addressBits,
             domid: dom,
           }),
         );
@@ -140,6 +142,15 @@ export class Privcmd {
       if (done < count) break;
     }
     return mfns;
+  }
+
+  /** Takes machine frames back from a domain; returns how many. */
+  decreaseReservation(dom: Domid, mfns: ArrayLike<number>): number {
+    return this.xen.memory.withArguments((args) => {
+      const extent_start = guestHandle(args.put(pfnList(mfns, 0, mfns.length)));
+      const reservation = { extent_start, nr_extents: mfns.length, extent_order: 0, mem_flags: 0, domid: dom };
+      return this.xen.op(__HYPERVISOR_memory_op, XENMEM_decrease_reservation, xen_memory_reservation, reservation).result;
+    });
   }
 
   setMemoryMap(dom: Domid, entries: readonly E820Entry[]): void {

@@ -248,6 +248,34 @@ describe('a 32-bit PAE domain', () => {
   });
 });
 
+describe('the L3 table of a PAE kernel', () => {
+  const plainYes: TinyElf = {
+    bits: 32,
+    entry: 0xc0100000,
+    segments: [{ paddr: 0xc0100000, vaddr: 0xc0100000, data: pattern(64, 3) }],
+    xenGuest: 'GUEST_OS=linux,XEN_VER=xen-3.0,VIRT_BASE=0xC0000000,PAE=yes,LOADER=generic',
+  };
+  const high = { firstFrame: 0x100000 };
+
+  it('is moved below 4 GiB when the kernel does not know the extended cr3', () => {
+    const t = build(specOf(plainYes), high);
+    expect(t.root).toBeLessThan(0x100000);
+    const c = abi.xen_x86_32.vcpu_guest_context.decode('x86_32', t.dom.vcpuContext!);
+    expect(c.ctrlreg[3]).toBe(BigInt(t.root * 4096));
+    expect(c.vm_assist).toBe(0n);
+    expect(t.walk(0xc0100000)?.mfn).toBe(t.mfnOf.get(0x100));
+    const entry = new DataView(t.bytesAt(t.startInfo().mfn_list + t.built.layout.pageTables.pfn * 4, 4).buffer).getUint32(0, true);
+    expect(entry).toBe(t.root);
+  });
+
+  it('stays where it is when the kernel does', () => {
+    const t = build(specOf(PAE), high);
+    expect(t.root).toBeGreaterThanOrEqual(0x100000);
+    const c = abi.xen_x86_32.vcpu_guest_context.decode('x86_32', t.dom.vcpuContext!);
+    expect(abi.xen_x86_32.xen_cr3_to_pfn(Number(c.ctrlreg[3]))).toBe(t.root);
+  });
+});
+
 describe('a domain that cannot be built', () => {
   const message = (spec: PvDomainSpec, options: FakeOptions = {}) => {
     try {

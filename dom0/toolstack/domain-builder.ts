@@ -44,7 +44,7 @@ import {
 import { DOM0_ABI, HypercallError } from '../kernel/hypercall.ts';
 import { E820_RAM, type Privcmd } from '../kernel/privcmd.ts';
 import { type Decompressors, formatOf } from './decompress/index.ts';
-import { fillRange, type Piece, populate } from './domain-memory.ts';
+import { fillRange, moveBelow4G, type Piece, populate } from './domain-memory.ts';
 import { PT_LOAD } from './elf.ts';
 import { DomainBuildError } from './errors.ts';
 import { type KernelImage, loadKernelImage } from './kernel-image.ts';
@@ -172,6 +172,8 @@ class Builder {
     const channels: Channels = { store: this.allocChannel(spec.storeDomid), console: this.allocChannel(spec.consoleDomid) };
     privcmd.domctlWith(XEN_DOMCTL_set_address_size, dom, xen_domctl_address_size, { size: is64 ? 64 : 32 });
     this.p2m = populate(privcmd, dom, layout.totalPages);
+    // The top-level table comes first.
+    if (!is64 && image.xen.pae === 'yes') moveBelow4G(privcmd, dom, this.p2m, layout.pageTables.pfn);
 
     this.loadKernel();
     if (ramdisk !== null && layout.ramdisk !== null) this.fill(layout.ramdisk, [{ offset: 0, data: ramdisk }]);

@@ -35,6 +35,22 @@ export function populate(privcmd: Privcmd, domid: Domid, pages: number): Uint32A
   return p2m;
 }
 
+/** First frame above 4 GiB. */
+const FRAMES_4G = 0x100000;
+
+/**
+ * A 32-bit kernel that does not know the extended cr3 format needs its L3 table below 4 GiB: exchanges the frame behind `pfn`
+ * if it lies higher (xg_dom_x86.c, move_l3_below_4G). What the old frame held is lost.
+ */
+export function moveBelow4G(privcmd: Privcmd, domid: Domid, p2m: Uint32Array, pfn: number): void {
+  if (p2m[pfn]! < FRAMES_4G) return;
+  privcmd.decreaseReservation(domid, [p2m[pfn]!]);
+  const [frame] = privcmd.populatePhysmap(domid, [pfn], 0, 32);
+  if (frame === undefined || frame >= FRAMES_4G)
+    throw new DomainBuildError('memory', 'no page below 4 GiB is left for the page tables of a PAE kernel');
+  p2m[pfn] = frame;
+}
+
 export interface Piece {
   /** Bytes from the start of the range. */
   readonly offset: number;

@@ -27,6 +27,8 @@ export interface FakeOptions {
   /** Machine memory for guests; plenty unless told. */
   readonly freePages?: number;
   readonly capabilities?: string;
+  /** Where machine memory for guests begins. */
+  readonly firstFrame?: number;
 }
 
 export class FakeXen implements DomainPort {
@@ -36,12 +38,14 @@ export class FakeXen implements DomainPort {
   readonly calls: string[] = [];
   private readonly machine = new Map<number, Uint8Array>();
   private readonly physmap = new Map<number, number>();
-  private nextFrame = 0x8000;
+  private nextFrame: number;
+  private nextLowFrame = 0x4000;
   private freePages: number;
   private readonly capabilities: string;
 
   constructor(ramPages: number, options: FakeOptions = {}) {
     this.freePages = options.freePages ?? 1 << 20;
+    this.nextFrame = options.firstFrame ?? 0x8000;
     this.capabilities = options.capabilities ?? 'xen-3.0-x86_64 xen-3.0-x86_32p ';
     for (let i = 0; i < ramPages; i++) this.physmap.set(i, i);
   }
@@ -205,13 +209,20 @@ export class FakeXen implements DomainPort {
           if (this.freePages < size || (d.m2p.size + size) * 4 > d.maxMemKb) break;
           this.freePages -= size;
           // Machine frames in another order than the domain's, so that a mistaken identity shows.
-          const first = this.nextFrame;
-          this.nextFrame += size + 1;
+          const low = (r.mem_flags & 0xff) === 32;
+          const first = low ? this.nextLowFrame : this.nextFrame;
+          if (low) this.nextLowFrame += size;
+          else this.nextFrame += size + 1;
           for (let k = 0; k < size; k++) d.m2p.set(first + k, pfn + k);
           this.write(r.extent_start + done * 8, new Uint8Array(BigUint64Array.of(BigInt(first)).buffer));
           done++;
         }
         return done;
+      }
+      case abi.XENMEM_decrease_reservation: {
+        const r = this.get(abi.xen_memory_reservation, at);
+        for (const mfn of this.list(r.extent_start, r.nr_extents)) if (!this.domains.get(r.domid)!.m2p.delete(mfn)) return 0;
+        return r.nr_extents;
       }
       case abi.XENMEM_set_memory_map: {
         const m = this.get(abi.xen_foreign_memory_map, at);
