@@ -13,6 +13,7 @@ import { Tlb } from '../mmu/tlb.ts';
 import { type PagingMode, Walker } from '../mmu/walk.ts';
 import { CS, EFLAGS, HARDWARE, SS, STATE } from '../state.ts';
 import type { CpuProfile } from '../system/cpuid.ts';
+import { anyBreakpoint, checkExecuteBreakpoint, matchData, recordDebug } from '../system/debug.ts';
 import { deliverFault } from '../system/deliver.ts';
 import { executeSystem } from '../system/execute.ts';
 import { createThreadState, type IoPorts, noPorts, type SystemCpu, type ThreadState } from '../system/ports.ts';
@@ -31,6 +32,7 @@ const CR4_SMEP = 1 << 20;
 const CR4_SMAP = 1 << 21;
 const EFER_LMA = 1 << 10;
 const EFER_NXE = 1 << 11;
+const DR6_BS = 1 << 14;
 const MAX_FUEL = 0x3fff_ffff;
 /** TLB tags have 12 bits; 0 is never used. */
 const MAX_TAG = 4095;
@@ -50,6 +52,8 @@ export class EmulatedCpu extends Context implements SystemCpu {
   private mode: ExecMode;
   private leaving: RunExit | undefined;
   private faulted = false;
+  private watching = false;
+  private watchHits = 0;
 
   // Contexts: which 12-bit tag stands for (address space, mode).
   private asid = 0;
@@ -85,9 +89,14 @@ export class EmulatedCpu extends Context implements SystemCpu {
     while (this.leaving === undefined) {
       const left = deadline - this.cycles;
       if (left <= 0) return RunExit.deadline;
-      const stepping = (this.u32(STATE.eflags) & EFLAGS.TF) !== 0;
-      let budget = left < MAX_FUEL ? left : MAX_FUEL;
-      if (stepping) budget = 1;
+      this.watch();
+      const trap = (this.u32(STATE.eflags) & EFLAGS.TF) !== 0;
+      const stepping = trap || this.watching;
+      const budget = stepping ? 1 : Math.min(left, MAX_FUEL);
+      if (this.watching && !checkExecuteBreakpoint(this)) {
+        if (this.takeFault()) return RunExit.exception;
+        continue;
+      }
       const rec = this.recordFor(budget);
       if (rec === 0) {
         if (this.takeFault()) return RunExit.exception;
@@ -100,8 +109,7 @@ export class EmulatedCpu extends Context implements SystemCpu {
       const owed = this.refund(stop, at);
       this.cycles += budget - ((u32[fuelAt]! | 0) + owed);
       this.stopped(stop, at);
-      if (this.faulted && this.takeFault()) return RunExit.exception;
-      if (stepping && this.leaving === undefined) this.singleStepped();
+      if (stepping && !this.faulted) this.stepped(trap);
       if (this.faulted && this.takeFault()) return RunExit.exception;
     }
     return this.leaving;
@@ -175,9 +183,26 @@ export class EmulatedCpu extends Context implements SystemCpu {
     return whole === 'needBytes' ? 'tooLong' : whole;
   }
 
-  /** A trap after one instruction under EFLAGS.TF (SDM Vol 3B, 17.3.2): DR6.BS. */
-  private singleStepped(): void {
-    this.setU32(STATE.dr + 6 * 8, this.u32(STATE.dr + 6 * 8) | 0x4000);
+  /**
+   * While a breakpoint is armed every instruction is run by itself and no data access may hit the TLB, so that each one is seen
+   * (SDM Vol 3B, 17.2). Slow, and free for everybody else.
+   */
+  private watch(): void {
+    const armed = anyBreakpoint(this);
+    if (armed !== this.watching) {
+      this.watching = armed;
+      this.tlb.dropAll();
+    }
+    this.watchHits = 0;
+  }
+
+  /** After one instruction under EFLAGS.TF or an armed breakpoint: #DB as a trap (SDM Vol 3B, 17.3). */
+  private stepped(trap: boolean): void {
+    // RF lasts for one instruction.
+    this.setU32(STATE.eflags, this.u32(STATE.eflags) & ~EFLAGS.RF);
+    if (this.leaving !== undefined && !this.watchHits) return;
+    if (!trap && !this.watchHits) return;
+    recordDebug(this, this.watchHits | (trap ? DR6_BS : 0));
     this.fault(1);
   }
 
@@ -299,6 +324,7 @@ export class EmulatedCpu extends Context implements SystemCpu {
   probe(lin: Lin, size: number, write: boolean, supervisor = false): number {
     const known = (lin & 0xfff) + size <= 4096 ? this.tlb.data(lin, write) : 0;
     if (known !== 0 && !supervisor) return known;
+    if (this.watching && !supervisor) this.watchHits |= matchData(this, lin, size, write);
     if (this.mode.bits === 64 || supervisor ? !isCanonical(lin) || !isCanonical((lin + size - 1) as Lin) : false)
       return Number(this.fault(13, 0));
     const offset = ((lin % 4096) + 4096) % 4096;
