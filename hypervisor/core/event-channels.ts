@@ -29,7 +29,7 @@ import type { Vcpu } from './vcpu.ts';
 /** struct evtchn takes 64 bytes of a page-sized bucket: ports become valid in such steps. */
 const EVTCHNS_PER_BUCKET = 64;
 /** Interrupts that a domU could name at all: nr_static_irqs and extra_domU_irqs of a small machine. None is ever permitted. */
-const NR_PIRQS = 56;
+export const NR_PIRQS = 56;
 
 /** virq_is_global(): the others are per vCPU. VIRQ_ARCH_* are global on x86 except none. */
 export const isGlobalVirq = (virq: number): boolean =>

@@ -7,9 +7,10 @@ import type { Cpu } from '../machine/cpu-api.ts';
 import type { Ram } from '../machine/mmu/ram.ts';
 import { Clock, SECONDS } from './clock.ts';
 import type { Domain } from './domain.ts';
+import { reapDomain } from './domain-destroy.ts';
 import type { FrameTable } from './frame-table.ts';
 import type { HostTasks } from './host-tasks.ts';
-import type { Domid } from './ids.ts';
+import { type Domid, INVALID_MFN, type Mfn } from './ids.ts';
 import { HypervisorLog } from './log.ts';
 import { Pcpu } from './pcpu.ts';
 import type { PvHooks } from './pv-hooks.ts';
@@ -24,6 +25,7 @@ export interface MachinePort {
   readonly cpus: readonly Cpu[];
   /** A fresh register block outside RAM. */
   allocContext(): Context;
+  freeContext(c: Context): void;
 }
 
 /** Called after each hypercall when set: for `ringworld trace` and tests. */
@@ -36,13 +38,13 @@ export interface HypervisorOptions {
   /** hypercalls/index.ts: executes hypercall `number` with the arguments in `c`. */
   dispatch: (c: HypercallContext, number: number) => HypercallResult;
   tscHz?: number;
-  /** Wall-clock time at boot, ns since 1970. Never read from the host unless the user asks for it: runs are to be repeatable. */
-  bootEpochNs?: number;
+  /** Wall-clock time at boot, seconds since 1970. Never read from the host unless the user asks for it: runs are to be repeatable. */
+  bootEpoch?: number;
   commandLine?: string;
 }
 
 /** 2026-01-01 00:00:00 UTC. */
-const DEFAULT_EPOCH = 1_767_225_600 * SECONDS;
+const DEFAULT_EPOCH = 1_767_225_600;
 
 export class Hypervisor {
   readonly machine: MachinePort;
@@ -56,7 +58,7 @@ export class Hypervisor {
   readonly timers = new Timers();
   readonly scheduler: Scheduler;
   /** Wall-clock time at system time 0. */
-  readonly wallclock: { ns: number };
+  readonly wallclock: { sec: number; nsec: number };
   readonly commandLine: string;
   trace: TraceHook | null = null;
   readonly dispatch: HypervisorOptions['dispatch'];
@@ -65,6 +67,10 @@ export class Hypervisor {
   active: Pcpu | null = null;
   /** Cycles that all CPUs have reached. */
   baseCycles = 0;
+  /** vcpu_info of vCPUs beyond XEN_LEGACY_MAX_VCPUS until they register one: nobody reads it. */
+  dummyVcpuInfo: Mfn = INVALID_MFN;
+  /** The id at which the search for a free one begins (domctl's rover). */
+  nextDomid = 1;
   readonly hostTasks: HostTasks[] = [];
   /** Asks for hostTasks to be run before guests go on. */
   hasHostWork = false;
@@ -81,7 +87,8 @@ export class Hypervisor {
     this.dispatch = options.dispatch;
     this.pcpus = options.machine.cpus.map((cpu, i) => new Pcpu(i, cpu));
     this.clock = new Clock(options.tscHz);
-    this.wallclock = { ns: options.bootEpochNs ?? DEFAULT_EPOCH };
+    const epoch = options.bootEpoch ?? DEFAULT_EPOCH;
+    this.wallclock = { sec: Math.floor(epoch), nsec: Math.floor((epoch % 1) * SECONDS) };
     this.commandLine = options.commandLine ?? '';
     this.scheduler = new Scheduler(this);
     this.loop = new RunLoop(this);
@@ -121,8 +128,12 @@ export class Hypervisor {
 
   /** vcpu_kick: something became pending for it. */
   kick(vcpu: Vcpu): void {
-    if (vcpu.isHosted) this.hasHostWork = true;
-    else this.scheduler.unblock(vcpu);
+    if (!vcpu.isHosted) {
+      this.scheduler.unblock(vcpu);
+      return;
+    }
+    vcpu.isKicked = true;
+    this.hasHostWork = true;
   }
 
   sendGlobalVirq(virq: number): void {
@@ -135,6 +146,14 @@ export class Hypervisor {
       this.hasHostWork = false;
       for (const task of this.hostTasks) if (task.run()) this.hasHostWork = true;
     } while (this.hasHostWork);
+  }
+  /** Takes the CPU from a vCPU that may no longer run; not from the one that is being served. */
+  vacate(pcpu: Pcpu): void {
+    this.loop.vacate(pcpu);
+  }
+  /** Forgets dead domains whose last frame has come back. */
+  reapDomains(): void {
+    for (const d of [...this.domains.values()]) reapDomain(this, d);
   }
   get isHostBusy(): boolean {
     return this.hostTasks.some((t) => t.isBusy());

@@ -9,6 +9,8 @@ export class HypervisorLog {
   onLine: LogListener = () => {};
   private lines: string[] = [];
   private size = 0;
+  /** Characters dropped from the front: `xl dmesg` counts from boot. */
+  private dropped = 0;
   /** Partial lines of guests that wrote without a newline, by domain id. */
   private readonly partial = new Map<number, string>();
 
@@ -30,7 +32,15 @@ export class HypervisorLog {
     return this.lines.map((l) => `${l}\n`).join('');
   }
 
+  /** Up to `count` characters from position `index` (counted since boot) on, and the position after them. */
+  read(index: number, count: number): { text: string; next: number } {
+    const from = Math.max(index, this.dropped);
+    const text = this.text().slice(from - this.dropped, from - this.dropped + count);
+    return { text, next: from + text.length };
+  }
+
   clear(): void {
+    this.dropped += this.size;
     this.lines = [];
     this.size = 0;
   }
@@ -38,7 +48,11 @@ export class HypervisorLog {
   private push(line: string): void {
     this.lines.push(line);
     this.size += line.length + 1;
-    while (this.size > CONRING_SIZE) this.size -= (this.lines.shift()?.length ?? 0) + 1;
+    while (this.size > CONRING_SIZE) {
+      const gone = (this.lines.shift()?.length ?? 0) + 1;
+      this.size -= gone;
+      this.dropped += gone;
+    }
     this.onLine(line);
   }
 }

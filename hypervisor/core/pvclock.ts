@@ -5,7 +5,6 @@
 // source is not the TSC.
 
 import { vcpu_time_info } from '@ringworld/abi';
-import { SECONDS } from './clock.ts';
 import type { Domain } from './domain.ts';
 import { asGuestKernel } from './guest-area.ts';
 import type { Hypervisor } from './hypervisor.ts';
@@ -70,10 +69,10 @@ export function updateWallclock(hv: Hypervisor, domain: Domain): void {
   const layout = SHARED_INFO[domain.abi];
   const at = (offset: number): Maddr => sharedInfoAt(domain, offset);
   const version = ((ram.read32(at(layout.wcVersion)) + 1) | 1) >>> 0;
-  const seconds = Math.floor(hv.wallclock.ns / SECONDS) + domain.timeOffsetSeconds;
+  const seconds = hv.wallclock.sec + domain.timeOffsetSeconds;
   ram.write32(at(layout.wcVersion), version);
   ram.write32(at(layout.wcSec), seconds % TWO32);
-  ram.write32(at(layout.wcNsec), hv.wallclock.ns % SECONDS);
+  ram.write32(at(layout.wcNsec), hv.wallclock.nsec);
   ram.write32(at(layout.wcSecHi), Math.floor(seconds / TWO32));
   ram.write32(at(layout.wcVersion), version + 1);
 }

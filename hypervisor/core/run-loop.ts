@@ -53,6 +53,11 @@ export class RunLoop {
     }
   }
 
+  /** See Hypervisor.vacate. */
+  vacate(p: Pcpu): void {
+    this.schedulePcpu(p);
+  }
+
   private schedule(): void {
     const { hv } = this;
     hv.scheduler.isNeeded = false;

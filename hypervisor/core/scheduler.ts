@@ -93,6 +93,15 @@ export class Scheduler {
     if (--v.pauseCount === 0) this.wake(v);
   }
 
+  /** The vCPU may have to leave the CPU that it runs on. */
+  affinityChanged(v: Vcpu): void {
+    if (v.cpu === null) {
+      if (this.isRunnable(v)) this.tickle(v);
+      return;
+    }
+    for (const p of this.hv.pcpus) if (p.current === v && !(v.affinity & (1 << p.id))) this.resched(v);
+  }
+
   private resched(v: Vcpu): void {
     for (const p of this.hv.pcpus) if (p.current === v) p.needsSchedule = true;
     this.isNeeded = true;
@@ -103,7 +112,7 @@ export class Scheduler {
   /** What `pcpu` should run next; the caller has charged the current vCPU. Slices are set here. */
   choose(pcpu: Pcpu, now: number): Vcpu | null {
     const current = pcpu.current;
-    const keep = current !== null && this.isRunnable(current) ? current : null;
+    const keep = current !== null && this.isRunnable(current) && current.affinity & (1 << pcpu.id) ? current : null;
     if (keep !== null && !keep.isYielding && now - pcpu.startedAt < RATELIMIT) {
       pcpu.sliceEnd = pcpu.startedAt + RATELIMIT;
       return keep;

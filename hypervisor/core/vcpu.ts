@@ -52,6 +52,8 @@ export class Vcpu {
   isYielding = false;
   /** Its kernel is TypeScript (core/domain-port.ts): it takes no CPU. */
   isHosted = false;
+  /** Hosted: an upcall is due. */
+  isKicked = false;
   /** ns of running at the default weight that it may still use. */
   credit = 0;
   /** Hard affinity: one bit per physical CPU. */

@@ -1,0 +1,47 @@
+// Hypercalls that exist in the table of Xen 4.17 but do nothing for any domain here, each with the answer that Xen gives a PV domU.
+
+import {
+  DOMID_SELF,
+  HVM_NR_PARAMS,
+  HVMOP_get_param,
+  HVMOP_set_param,
+  XEN_EFAULT,
+  XEN_EINVAL,
+  XEN_ENOSYS,
+  XEN_EOPNOTSUPP,
+  XEN_EPERM,
+  XEN_ESRCH,
+  xen_hvm_param,
+} from '@ringworld/abi';
+import type { HypercallHandler } from './context.ts';
+
+/** There are no HVM domains yet: parameters exist of none. xen/arch/x86/hvm/hvm.c, do_hvm_op. */
+export const hvm_op: HypercallHandler = (c) => {
+  const op = c.argU32(0);
+  if (op !== HVMOP_get_param && op !== HVMOP_set_param) return -XEN_ENOSYS;
+  const a = c.guest.readStruct(xen_hvm_param, c.arg(1));
+  if (a === null) return -XEN_EFAULT;
+  if (a.index >= HVM_NR_PARAMS) return -XEN_EINVAL;
+  const d = a.domid === DOMID_SELF ? c.domain : c.hv.domain(a.domid);
+  return d === undefined ? -XEN_ESRCH : -XEN_EINVAL;
+};
+
+/** No security module: the dummy one knows no operations. */
+export const xsm_op: HypercallHandler = () => -XEN_ENOSYS;
+/** xsm_kexec. */
+export const kexec_op: HypercallHandler = (c) => (c.domain.isPrivileged ? -XEN_ENOSYS : -XEN_EPERM);
+/** vpmu is off, as by default. */
+export const xenpmu_op: HypercallHandler = () => -XEN_EOPNOTSUPP;
+/** Hypervisor parameters as files: for the privileged domain, and there are none. */
+export const hypfs_op: HypercallHandler = (c) => (c.domain.isPrivileged ? -XEN_ENOSYS : -XEN_EPERM);
+
+/** Device models work on other, HVM, domains. */
+export const dm_op: HypercallHandler = (c) => {
+  const domid = c.argU32(0) & 0xffff;
+  if (domid === DOMID_SELF || domid === c.domain.id) return -XEN_EPERM;
+  if (c.hv.domain(domid) === undefined) return -XEN_ESRCH;
+  return c.domain.isPrivileged ? -XEN_EINVAL : -XEN_EPERM;
+};
+
+/** do_mca (__HYPERVISOR_arch_0): machine checks are the privileged domain's affair, and none ever happens. */
+export const arch_0: HypercallHandler = (c) => (c.domain.isPrivileged ? -XEN_ENOSYS : -XEN_EPERM);
