@@ -5,6 +5,7 @@
 // comes back to the dispatcher at the right RIP; the memory is used again later, when no threaded code is running.
 
 import type { Lin, Mfn } from '../addresses.ts';
+import type { Decoded } from '../isa/decoded.ts';
 import type { Ram } from '../mmu/ram.ts';
 import type { ExecMode } from './mode.ts';
 import { REC, RECORD_SIZE, STOP } from './records.ts';
@@ -23,6 +24,8 @@ export class CodePage {
   /** For a block whose only instruction runs into the next page: the frame that page had. */
   readonly straddles = new Map<number, Mfn>();
   readonly chunks: number[] = [];
+  /** Decoded form of the instructions that TypeScript executes, by record. */
+  readonly system = new Map<number, Decoded>();
   dead = false;
   constructor(frame: Mfn, lin: Lin, mode: ExecMode) {
     this.frame = frame;

@@ -138,7 +138,7 @@ export class EmulatedCpu extends Context implements SystemCpu {
       case STOP.system: {
         this.rip = code.ripOf(rec);
         this.cycles += 1;
-        this.system();
+        this.system(rec);
         return;
       }
       case STOP.raise: {
@@ -152,9 +152,9 @@ export class EmulatedCpu extends Context implements SystemCpu {
     }
   }
 
-  /** Executes the instruction at RIP in TypeScript. */
-  private system(): void {
-    const d = this.decodeAt(this.rip);
+  /** Executes the instruction at RIP, whose record is given, in TypeScript. */
+  private system(rec: number): void {
+    const d = this.engine.code.owner(rec).system.get(rec) ?? this.decodeAt(this.rip);
     if (d === undefined) return;
     if (typeof d === 'string') {
       this.fault(d === 'tooLong' ? 13 : 6, d === 'tooLong' ? 0 : -1);

@@ -177,8 +177,11 @@ export class Translator {
     const i: AnyInsn = d.insn;
     if (!i.sem || !this.allowed(i, mode) || d.operands.some(isSystemOperand)) {
       this.ram.u32[at >>> 2] = STOP.system;
+      page.system.set(at, d);
       return true;
     }
+    // Staged code may still give itself up.
+    page.system.delete(at);
     const next = wrapRip(page.lin - mode.csBase + offset + d.length, mode);
     const shapes: OperandShape[] = [];
     let field = 0;
