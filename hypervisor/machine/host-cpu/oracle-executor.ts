@@ -57,6 +57,9 @@ function prepare(c: Case): { state: OracleState; memory: CaseMemory } {
   state.set(STATE.eflags, 4, c.rflags & ~BigInt(ARITHMETIC_FLAGS));
   for (let n = 0; n < 6; n++) state.set(STATE.seg + n * 16 + 4, 4, 0xffffffffn);
   if (c.bits === 64) state.set(STATE.seg + GS * 16 + 8, 8, GS_BASE);
+  // As any kernel leaves them: SSE on.
+  state.set(STATE.cr0, 8, 0x80010033n);
+  state.set(STATE.cr4, 8, 0x620n);
   for (let i = 0; i < 256; i++) state.view.setUint8(STATE.xmm + i, c.fxsave[160 + i] ?? 0);
   state.view.setUint32(STATE.mxcsr, new DataView(c.fxsave.buffer, c.fxsave.byteOffset).getUint32(24, true), true);
   const memory = new CaseMemory();

@@ -81,8 +81,6 @@ const FLOAT: Readonly<Record<string, (a: number, b: number) => number>> = {
   mul: (a, b) => a * b,
   div: (a, b) => a / b,
   sqrt: (a) => Math.sqrt(a),
-  abs: (a) => Math.abs(a),
-  neg: (a) => -a,
   ceil: (a) => Math.ceil(a),
   floor: (a) => Math.floor(a),
   trunc: (a) => Math.trunc(a),
@@ -96,6 +94,21 @@ const COMPARE: Readonly<Record<string, (a: number, b: number) => boolean>> = {
   le: (a, b) => a <= b,
   ge: (a, b) => a >= b,
 };
+const quieted = (type: Float, pattern: bigint): bigint => pattern | (type === 'f32' ? 1n << 22n : 1n << 51n);
+const REAL_INDEFINITE: Readonly<Record<Float, bigint>> = { f32: 0xffc00000n, f64: 0xfff8000000000000n };
+
+/** An operation on patterns with x86's rules for NaNs: the first operand's, else the second's, else the default (SDM Vol 1, table 4-7). */
+function compute(type: Float, op: string, a: bigint, b: bigint | undefined): bigint {
+  const f = FLOAT[op];
+  if (f === undefined) throw new Error(`the oracle has no ${type} ${op}`);
+  const x = toNumber(type, a);
+  if (Number.isNaN(x)) return quieted(type, BigInt.asUintN(type === 'f32' ? 32 : 64, a));
+  const y = b === undefined ? 0 : toNumber(type, b);
+  if (b !== undefined && Number.isNaN(y)) return quieted(type, BigInt.asUintN(type === 'f32' ? 32 : 64, b));
+  const r = f(x, y);
+  return Number.isNaN(r) ? REAL_INDEFINITE[type] : toPattern(type, r);
+}
+
 /** To the nearest integer, ties to even. */
 function nearest(a: number): number {
   if (!Number.isFinite(a) || Math.abs(a) >= 2 ** 52) return a;
@@ -109,6 +122,19 @@ const truncate = (v: number, bits: number): bigint => {
   return v >= edge ? (1n << BigInt(bits - 1)) - 1n : v < -edge ? -(1n << BigInt(bits - 1)) : BigInt(Math.trunc(v));
 };
 
+/** Between formats a NaN is quieted and keeps its sign and the high bits of its payload. */
+function promote(pattern: bigint): bigint {
+  const v = BigInt.asUintN(32, pattern);
+  const x = toNumber('f32', v);
+  if (!Number.isNaN(x)) return toPattern('f64', x);
+  return ((v >> 31n) << 63n) | 0x7ff8000000000000n | ((v & 0x7fffffn) << 29n);
+}
+function demote(v: bigint): bigint {
+  const x = toNumber('f64', v);
+  if (!Number.isNaN(x)) return toPattern('f32', x);
+  return ((v >> 63n) << 31n) | 0x7fc00000n | ((v >> 29n) & 0x7fffffn);
+}
+
 export function binary(name: string, a: bigint, b: bigint): bigint {
   const whole = BITWISE[name];
   if (whole !== undefined) return whole(a, b);
@@ -118,7 +144,6 @@ export function binary(name: string, a: bigint, b: bigint): bigint {
   if (shape.startsWith('f')) {
     const type = `f${bits}` as Float;
     const compare = COMPARE[op];
-    const compute = FLOAT[op];
     return fromLanes(
       lanes(a, bits).map((v, i) => {
         const [x, y] = [toNumber(type, v), toNumber(type, other[i] ?? 0n)];
@@ -126,8 +151,7 @@ export function binary(name: string, a: bigint, b: bigint): bigint {
         // pmin and pmax return a pattern, not a number: b < a ? b : a, and a < b ? b : a.
         if (op === 'pmin') return y < x ? (other[i] ?? 0n) : v;
         if (op === 'pmax') return x < y ? (other[i] ?? 0n) : v;
-        if (compute === undefined) throw new Error(`the oracle has no ${name}`);
-        return toPattern(type, compute(x, y));
+        return compute(type, op, v, other[i] ?? 0n);
       }),
       bits,
     );
@@ -180,6 +204,15 @@ export function unary(name: string, a: bigint): bigint {
     const all = lanes(a, half).map((v) => (extend[2] === 's' ? signed(half, v) : v));
     return fromLanes(extend[1] === 'low' ? all.slice(0, all.length / 2) : all.slice(all.length / 2), bits);
   }
+  const pairwise = /^extadd_pairwise_i\d+x\d+_([su])$/.exec(op);
+  if (pairwise !== null) {
+    const half = bits / 2;
+    const all = lanes(a, half).map((v) => (pairwise[1] === 's' ? signed(half, v) : v));
+    return fromLanes(
+      Array.from({ length: all.length / 2 }, (_, i) => (all[2 * i] ?? 0n) + (all[2 * i + 1] ?? 0n)),
+      bits,
+    );
+  }
   const each = (f: (v: bigint) => bigint): bigint => fromLanes(lanes(a, bits).map(f), bits);
   if (shape.startsWith('f')) {
     const type = `f${bits}` as Float;
@@ -191,21 +224,13 @@ export function unary(name: string, a: bigint): bigint {
         bits,
       );
     }
-    if (op === 'promote_low_f32x4')
-      return fromLanes(
-        lanes(a, 32)
-          .slice(0, 2)
-          .map((v) => toPattern('f64', toNumber('f32', v))),
-        64,
-      );
-    if (op === 'demote_f64x2_zero')
-      return fromLanes(
-        lanes(a, 64).map((v) => toPattern('f32', toNumber('f64', v))),
-        32,
-      );
-    const compute = FLOAT[op];
-    if (compute === undefined) throw new Error(`the oracle has no ${name}`);
-    return each((v) => toPattern(type, compute(toNumber(type, v), 0)));
+    if (op === 'promote_low_f32x4') return fromLanes(lanes(a, 32).slice(0, 2).map(promote), 64);
+    if (op === 'demote_f64x2_zero') return fromLanes(lanes(a, 64).map(demote), 32);
+    // These two are bit operations, on NaNs too.
+    const sign = 1n << BigInt(bits - 1);
+    if (op === 'neg') return each((v) => v ^ sign);
+    if (op === 'abs') return each((v) => v & ~sign);
+    return each((v) => compute(type, op, v, undefined));
   }
   if (op === 'trunc_sat_f32x4_s') return each((v) => truncate(toNumber('f32', v), 32));
   if (op === 'trunc_sat_f64x2_s_zero')
@@ -225,8 +250,8 @@ const CONVERT: Readonly<Record<string, (a: bigint) => bigint>> = {
   'f64.from.s32': (a) => toPattern('f64', Number(signed(32, a))),
   'f32.from.s64': (a) => singleFromInteger(signed(64, a)),
   'f32.from.s32': (a) => toPattern('f32', Number(signed(32, a))),
-  'f64.from.f32': (a) => toPattern('f64', toNumber('f32', a)),
-  'f32.from.f64': (a) => toPattern('f32', toNumber('f64', a)),
+  'f64.from.f32': promote,
+  'f32.from.f64': demote,
   's64.trunc.f64': (a) => BigInt.asUintN(64, truncate(toNumber('f64', a), 64)),
   's64.trunc.f32': (a) => BigInt.asUintN(64, truncate(toNumber('f32', a), 64)),
 };
@@ -290,14 +315,14 @@ export function oracleSimd(b: SimdHost): SimdBuilder<bigint, bigint> {
       const bits = widthOf(name);
       return lanes(a, bits).reduce((m, v, i) => m | ((v >> BigInt(bits - 1)) << BigInt(i)), 0n);
     },
-    f64: (op, a, c) => toPattern('f64', FLOAT[op]?.(toNumber('f64', a), toNumber('f64', c ?? 0n)) ?? 0),
-    f32: (op, a, c) => toPattern('f32', FLOAT[op]?.(toNumber('f32', a), toNumber('f32', c ?? 0n)) ?? 0),
+    f64: (op, a, c) => compute('f64', op, a, c),
+    f32: (op, a, c) => compute('f32', op, a, c),
     fcmp: (type, op, a, c) => (COMPARE[op]?.(toNumber(type, a), toNumber(type, c)) ? 1n : 0n),
     convert: (op, a) => {
       const direct = CONVERT[op];
       if (direct !== undefined) return direct(a);
       const [type = '', how = ''] = op.split('.');
-      return toPattern(type as Float, FLOAT[how]?.(toNumber(type as Float, a), 0) ?? 0);
+      return compute(type as Float, how, a, undefined);
     },
   };
 }
