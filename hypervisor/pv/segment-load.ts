@@ -4,7 +4,7 @@
 import type { Hypervisor } from '../core/hypervisor.ts';
 import type { Vcpu } from '../core/vcpu.ts';
 import type { Maddr } from '../machine/addresses.ts';
-import { CS, SEG, SS } from '../machine/state.ts';
+import { CS, SEG, SS, STATE } from '../machine/state.ts';
 import { mapLdtShadowPage } from './ldt.ts';
 import { reservedDescriptor } from './reserved-gdt.ts';
 import { FIRST_RESERVED_GDT_BYTE } from './selectors.ts';
@@ -100,6 +100,7 @@ export function loadCodeAndStack(hv: Hypervisor, vcpu: Vcpu, cs: number, ss: num
   stack.lo = s.lo;
   stack.hi = s.hi;
 
+  regs.setU32(STATE.cpl, rpl);
   regs.setSegment(CS, cs, ca | SEG.accessed, csLimit, csBase);
   regs.setSegment(SS, ss, sa | SEG.accessed, limitOf(stack), baseOf(stack));
   vcpu.cpu?.modeChanged();
