@@ -73,11 +73,18 @@ export const ARITHMETIC: readonly AnyInsn[] = [
 
 const ONE_F32 = 0x3f800000;
 const ones = <V, X>(b: Builder<V, X>): X => b.x.constant(0x3f8000003f800000n, 0x3f8000003f800000n);
+/** The approximations take denormals for zeros and give zeros for them, whatever MXCSR says (SDM Vol 2B, RCPPS). */
+const flush = <V, X>(b: Builder<V, X>, v: V): V => b.select(b.and(v, b.k(0x7f800000)), v, b.and(v, b.k(0x80000000)));
+const flushAll = <V, X>(b: Builder<V, X>, v: X): X => {
+  const exponent = b.x.op2('v128.and', v, b.x.constant(0x7f8000007f800000n, 0x7f8000007f800000n));
+  const sign = b.x.op2('v128.and', v, b.x.constant(0x8000000080000000n, 0x8000000080000000n));
+  return b.x.bitselect(sign, v, b.x.op2('i32x4.eq', exponent, b.x.constant(0n, 0n)));
+};
 export const RECIPROCALS: readonly AnyInsn[] = [
-  packed('RCPPS', 'NP 0F 53 /r Vx,Wx', (b, _d, s) => b.x.op2('f32x4.div', ones(b), s), 'sse'),
-  scalar('RCPSS', 'F3 0F 53 /r Vss,Wss', 'f32', (b, _d, s) => b.x.f32('div', b.k(ONE_F32), s)),
-  packed('RSQRTPS', 'NP 0F 52 /r Vx,Wx', (b, _d, s) => b.x.op2('f32x4.div', ones(b), b.x.op1('f32x4.sqrt', s)), 'sse'),
-  scalar('RSQRTSS', 'F3 0F 52 /r Vss,Wss', 'f32', (b, _d, s) => b.x.f32('div', b.k(ONE_F32), b.x.f32('sqrt', s))),
+  packed('RCPPS', 'NP 0F 53 /r Vx,Wx', (b, _d, s) => flushAll(b, b.x.op2('f32x4.div', ones(b), flushAll(b, s))), 'sse'),
+  scalar('RCPSS', 'F3 0F 53 /r Vss,Wss', 'f32', (b, _d, s) => flush(b, b.x.f32('div', b.k(ONE_F32), flush(b, s)))),
+  packed('RSQRTPS', 'NP 0F 52 /r Vx,Wx', (b, _d, s) => b.x.op2('f32x4.div', ones(b), b.x.op1('f32x4.sqrt', flushAll(b, s))), 'sse'),
+  scalar('RSQRTSS', 'F3 0F 52 /r Vss,Wss', 'f32', (b, _d, s) => b.x.f32('div', b.k(ONE_F32), b.x.f32('sqrt', flush(b, s)))),
 ];
 
 const logic = (name: string, opcode: string, f: <V, X>(b: Builder<V, X>, d: X, s: X) => X): AnyInsn[] => [

@@ -1,4 +1,4 @@
-// Every form of every integer instruction, on the host's own CPU, the oracle and the interpreter. Where there is no such host the
+// Every form of every integer instruction and of SSE, on the host's own CPU, the oracle and the interpreter. Where there is no such host the
 // interpreter is still held against the oracle.
 
 import { afterAll, describe, expect, it } from 'vitest';
@@ -9,7 +9,9 @@ import { interpreterExecutor } from './interpreter-executor.ts';
 import { nodeNative } from './node-native.ts';
 import { oracleExecutor } from './oracle-executor.ts';
 
-const INTEGER = (['alu', 'bits', 'decimal', 'flow', 'mov', 'muldiv', 'shift', 'stack', 'string'] as const).flatMap((f) => FAMILIES[f]);
+const STAGED = (
+  ['alu', 'bits', 'decimal', 'flow', 'mov', 'muldiv', 'shift', 'stack', 'string', 'sseMove', 'sseInteger', 'sseFloat'] as const
+).flatMap((f) => FAMILIES[f]);
 const CASES_EACH = 2;
 
 const native = nodeNative();
@@ -25,7 +27,7 @@ it.skipIf(!hasNative)(`the host's CPU can be asked${hasNative ? '' : ` (it canno
 const executors: readonly Executor[] = [...(hasNative ? [native] : []), oracleExecutor, interpreterExecutor()];
 
 describe.each([64, 32] as const)('in %i-bit code', (bits) => {
-  const { differences, compared } = conformance({ instructions: INTEGER, bits, seed: 20260 + bits, each: CASES_EACH, executors });
+  const { differences, compared } = conformance({ instructions: STAGED, bits, seed: 20260 + bits, each: CASES_EACH, executors });
   it.each([...differences.keys()])('%s does the same everywhere', (mnemonic) => {
     expect(differences.get(mnemonic)?.slice(0, 5)).toEqual([]);
     expect(compared.get(mnemonic) ?? 0).toBeGreaterThan(0);

@@ -1,4 +1,4 @@
-// As integer.spec.ts, with many more cases.
+// As host-cpu.spec.ts, with many more cases.
 
 import { afterAll, describe, expect, it } from 'vitest';
 import { FAMILIES } from '../isa/index.ts';
