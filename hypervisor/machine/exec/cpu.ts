@@ -325,7 +325,12 @@ export class EmulatedCpu extends Context implements SystemCpu {
     const known = (lin & 0xfff) + size <= 4096 ? this.tlb.data(lin, write) : 0;
     if (known !== 0 && !supervisor) return known;
     if (this.watching && !supervisor) this.watchHits |= matchData(this, lin, size, write);
-    if (this.mode.bits === 64 || supervisor ? !isCanonical(lin) || !isCanonical((lin + size - 1) as Lin) : false)
+    // An access that runs over the end of a flat 4 GiB segment is past its limit.
+    if (
+      this.mode.bits === 64 || supervisor
+        ? !isCanonical(lin) || !isCanonical((lin + size - 1) as Lin)
+        : this.mode.flat && lin + size > 0x1_0000_0000
+    )
       return Number(this.fault(13, 0));
     const offset = ((lin % 4096) + 4096) % 4096;
     const access = (write ? PF.write : 0) | (this.mode.cpl === 3 && !supervisor ? PF.user : 0);
