@@ -77,7 +77,7 @@ export class Scheduler {
   /** The running vCPU waits for an event. */
   block(v: Vcpu): void {
     v.isBlocked = true;
-    this.resched(v);
+    this.sleep(v);
   }
 
   yield(v: Vcpu): void {
