@@ -21,6 +21,10 @@ import { processorHandlers } from './processor.ts';
 import { segmentHandlers } from './segment-insns.ts';
 import { syscallHandlers } from './syscall.ts';
 import { timeHandlers } from './time.ts';
+import { arithmeticHandlers } from './x87/arithmetic-insns.ts';
+import { controlHandlers as x87ControlHandlers } from './x87/control-insns.ts';
+import { functionHandlers } from './x87/function-insns.ts';
+import { moveHandlers } from './x87/move-insns.ts';
 
 export type Handler = (cpu: SystemCpu, d: Decoded) => boolean;
 
@@ -38,6 +42,10 @@ export const HANDLERS: ReadonlyMap<string, Handler> = new Map<string, Handler>(
     segmentHandlers,
     syscallHandlers,
     timeHandlers,
+    arithmeticHandlers,
+    functionHandlers,
+    moveHandlers,
+    x87ControlHandlers,
   ].flatMap((family) => Object.entries<Handler>(family)),
 );
 
