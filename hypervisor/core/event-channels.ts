@@ -22,7 +22,7 @@ import { FifoPorts } from './evtchn-fifo.ts';
 import { createEvtchn, ECS, type Evtchn, type EvtchnPortOps, type XenConsumer } from './evtchn-port.ts';
 import { getWritableFrame, putWritableFrame } from './guest-frame.ts';
 import type { Hypervisor } from './hypervisor.ts';
-import type { Domid, EvtchnPort, VcpuId } from './ids.ts';
+import type { Domid, EvtchnPort, Mfn, VcpuId } from './ids.ts';
 import { isUpcallPending, SHARED_INFO, setUpcallPending, sharedInfoAt, testBit } from './shared-info.ts';
 import type { Vcpu } from './vcpu.ts';
 
@@ -291,13 +291,18 @@ export class EventChannels {
       (chn) => this.checkPollers(chn),
     );
   }
+  /** Frames held as writable pages, for the frame-table audit. */
+  heldFrames(): Mfn[] {
+    return this.fifo?.heldFrames() ?? [];
+  }
+
   private fifoPorts(): FifoPorts {
     const { hv, domain } = this;
     const host = {
       ram: hv.ram,
       channels: this.channels,
       getFrame: (gfn: number) => getWritableFrame(hv, domain, gfn),
-      putFrame: (mfn: Parameters<typeof putWritableFrame>[1]) => putWritableFrame(hv, mfn),
+      putFrame: (mfn: Mfn) => putWritableFrame(hv, mfn),
       markPending: (v: Vcpu) => this.markPending(v),
       checkPollers: (chn: Evtchn) => this.checkPollers(chn),
     };

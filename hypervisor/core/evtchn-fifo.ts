@@ -91,6 +91,11 @@ export class FifoPorts implements EvtchnPortOps {
     return 0;
   }
 
+  /** Frames held as writable pages, for the frame-table audit. */
+  heldFrames(): Mfn[] {
+    return [...this.vcpus.flatMap((v) => (v === undefined || v.frame === INVALID_MFN ? [] : [v.frame])), ...this.pages];
+  }
+
   destroy(): void {
     for (const v of this.vcpus) if (v !== undefined && v.frame !== INVALID_MFN) this.host.putFrame(v.frame);
     for (const mfn of this.pages) this.host.putFrame(mfn);
