@@ -24,6 +24,7 @@ const CR0 = 0x8001_0033;
 const CR4_PAE_OSFXSR = 0x620;
 const EFER_SCE_LME_LMA_NXE = 0xd01;
 const CODE_ATTRIBUTES = { 64: 0xa0fb, 32: 0xc0fb } as const;
+const ARENA_SIZE = 32 * MIB;
 const DATA_ATTRIBUTES = 0xc0f3;
 const ALL = 0xffffffff;
 /** A repetition comes back to itself; a case that does so more often does not end. */
@@ -101,9 +102,9 @@ function runCase(cpu: EmulatedCpu, c: Case): Outcome | undefined {
 }
 
 /** With all CPUID features present. */
-export function interpreterExecutor(): Executor {
-  const ram = new Ram(MIB, ARENA + 32 * MIB);
-  const engine = new Engine(ram, FIRST_CPU, ARENA, 32 * MIB, () => true);
+function createCpu(): { readonly cpu: EmulatedCpu; readonly engine: Engine } {
+  const ram = new Ram(MIB, ARENA + ARENA_SIZE);
+  const engine = new Engine(ram, FIRST_CPU, ARENA, ARENA_SIZE, () => true);
   const cpu = new EmulatedCpu(engine, 0, FIRST_CPU, defaultProfile);
   engine.cpus.push(cpu);
   mapPages(ram);
@@ -114,5 +115,20 @@ export function interpreterExecutor(): Executor {
   cpu.setU32(STATE.cpl, 3);
   for (const seg of [DS, ES, SS]) cpu.setSegment(seg, 0x2b, DATA_ATTRIBUTES, ALL, 0);
   cpu.delivery = 'host';
-  return { name: 'interpreter', run: (cases) => cases.map((c) => runCase(cpu, c)) };
+  return { cpu, engine };
+}
+
+/** A new CPU after so many handlers: random operands ask for far more of them than any program does. */
+const HANDLERS_PER_CPU = 3000;
+
+export function interpreterExecutor(): Executor {
+  let made = createCpu();
+  return {
+    name: 'interpreter',
+    run: (cases) =>
+      cases.map((c) => {
+        if (made.engine.handlers.size > HANDLERS_PER_CPU) made = createCpu();
+        return runCase(made.cpu, c);
+      }),
+  };
 }
