@@ -16,6 +16,7 @@ import {
 } from '@ringworld/abi';
 import type { Hypervisor } from '../core/hypervisor.ts';
 import { INVALID_MFN } from '../core/ids.ts';
+import { updateWallclock } from '../core/pvclock.ts';
 import type { Vcpu } from '../core/vcpu.ts';
 import { isCanonical, type Lin } from '../machine/addresses.ts';
 import { CS, DS, EFLAGS, ES, FS, GS, SEG, SS, STATE } from '../machine/state.ts';
@@ -54,6 +55,8 @@ export function loadGuestContext(hv: Hypervisor, vcpu: Vcpu, bytes: Uint8Array):
   }
   setSegments(hv, vcpu, c);
   vcpu.isInitialised = true;
+  // The builder has just cleared shared_info (arch_set_info_guest does the same).
+  if (vcpu.id === 0) updateWallclock(hv, vcpu.domain);
   vcpu.isDown = (c.flags & VGCF_online) === 0;
   return 0;
 }
