@@ -5,7 +5,7 @@ import { EmulatedCpu } from './exec/cpu.ts';
 import { Engine } from './exec/engine.ts';
 import { Ram } from './mmu/ram.ts';
 import { CONTEXT_SIZE, CPU_STRIDE } from './state.ts';
-import { type CpuProfile, PROFILES } from './system/cpuid.ts';
+import { type CpuProfile, defaultProfile, PROFILES } from './system/cpuid.ts';
 
 export * from './addresses.ts';
 export { Context } from './context.ts';
@@ -47,7 +47,7 @@ export class Machine {
     this.nextContext = contextBase;
     this.contextEnd = contextBase + contexts * CONTEXT_SIZE;
     this.ram = new Ram(options.ramBytes, arena + ARENA_SIZE);
-    const name = options.profile ?? 'skylake-sp';
+    const name = options.profile ?? defaultProfile.name;
     const profile = PROFILES[name];
     if (!profile) throw new RangeError(`CPU profile '${name}' is not known: there are ${Object.keys(PROFILES).join(', ')}`);
     this.profile = profile;

@@ -91,9 +91,35 @@ const skylakeSp: CpuProfile = {
   ],
 };
 
+/**
+ * What this machine is when nothing else is asked for: its own features under the family and model that QEMU's TCG shows as well (an
+ * early 64-bit AMD). It does not speculate, and no kernel takes it for a processor that does: no mitigations, no warnings about them.
+ */
+const baseline: CpuProfile = {
+  name: 'baseline',
+  vendor: 'AuthenticAMD',
+  signature: 0x00060fb1,
+  brand: 'Ringworld virtual CPU',
+  features: new Set(
+    (
+      'fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 cx16 movbe popcnt rdrand ' +
+      'fsgsbase lahf_lm syscall nx pdpe1gb rdtscp lm arat nonstop_tsc'
+    ).split(' '),
+  ),
+  maxLeaf: 0xd,
+  physicalBits: 46,
+  mhz: 2100,
+  cacheDescriptors: [0, 0, 0, 0],
+  caches: [
+    { level: 1, type: 1, ways: 2, sets: 512 },
+    { level: 1, type: 2, ways: 2, sets: 512 },
+    { level: 2, type: 3, ways: 16, sets: 512 },
+  ],
+};
+
 /** Processors by name. `withFeatures` derives others. */
-export const PROFILES: Readonly<Record<string, CpuProfile>> = { [skylakeSp.name]: skylakeSp };
-export const defaultProfile: CpuProfile = skylakeSp;
+export const PROFILES: Readonly<Record<string, CpuProfile>> = { [baseline.name]: baseline, [skylakeSp.name]: skylakeSp };
+export const defaultProfile: CpuProfile = baseline;
 
 /** A profile with features added, and those written with a leading '-' taken away. */
 export function withFeatures(profile: CpuProfile, changes: readonly string[]): CpuProfile {
@@ -166,8 +192,12 @@ export function cpuidOf(p: CpuProfile, leaf: number, subleaf: number, apicId: nu
       const at = (leaf - 0x8000_0002) * 16;
       return [text(p.brand, at), text(p.brand, at + 4), text(p.brand, at + 8), text(p.brand, at + 12)];
     }
+    case 0x8000_0005:
+      // 4 KiB TLB entries and L1 caches of 64 KiB, two ways, 64-byte lines (APM Vol 3, E.4.4); reserved on Intel.
+      return p.vendor === 'AuthenticAMD' ? [0x01ff01ff, 0x01ff01ff, 0x40020140, 0x40020140] : [0, 0, 0, 0];
     case 0x8000_0006:
-      return [0, 0, 0x01006040, 0];
+      // AMD: L2 TLBs of 512 entries; both: an L2 cache, 64-byte lines (APM Vol 3, E.4.5).
+      return p.vendor === 'AuthenticAMD' ? [0, 0x42004200, 0x02008140, 0] : [0, 0, 0x01006040, 0];
     case 0x8000_0007:
       return f;
     case 0x8000_0008:
