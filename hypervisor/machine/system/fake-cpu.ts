@@ -9,7 +9,7 @@ import { decode } from '../exec/decode.ts';
 import { Ram } from '../mmu/ram.ts';
 import { CPU_STRIDE, CS, DS, ES, GS, RSP, SS, STATE } from '../state.ts';
 import { CR0, CR4, EFER, EXC } from './bits.ts';
-import { defaultProfile } from './cpuid.ts';
+import { PROFILES } from './cpuid.ts';
 import { executeSystem } from './execute.ts';
 import { setCpl } from './mode.ts';
 import type { IoPorts, SystemCpu, ThreadState } from './ports.ts';
@@ -35,7 +35,7 @@ export class FakeCpu extends Context implements SystemCpu {
   cycles = 1000;
   delivery: 'host' | 'idt' = 'idt';
   readonly thread: ThreadState = createThreadState();
-  profile = defaultProfile;
+  profile = PROFILES['skylake-sp']!;
   /** Ports as they were used: 'in 60/1', 'out 80/1=ff'. */
   readonly portLog: string[] = [];
   portInput = 0;
