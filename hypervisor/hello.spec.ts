@@ -5,6 +5,8 @@ import {
   type Codec,
   type DomainPort,
   type Gfn,
+  VGCF_in_kernel,
+  VGCF_online,
   VIRQ_DOM_EXC,
   XEN_DOMCTL_createdomain,
   XEN_DOMCTL_destroydomain,
@@ -89,7 +91,7 @@ function build(code: readonly number[], data: (bytes: Uint8Array) => void = () =
   const ctx = new Uint8Array(vcpu_guest_context.size('x86_64'));
   const v = new DataView(ctx.buffer);
   const regs = vcpu_guest_context.offset('user_regs', 'x86_64');
-  v.setUint32(vcpu_guest_context.offset('flags', 'x86_64'), 4, true);
+  v.setUint32(vcpu_guest_context.offset('flags', 'x86_64'), VGCF_in_kernel | VGCF_online, true);
   const reg = (name: Parameters<typeof xen_x86_64.cpu_user_regs.offset>[0], value: number) =>
     v.setBigUint64(regs + xen_x86_64.cpu_user_regs.offset(name, 'x86_64'), BigInt(value), true);
   reg('rip', 0);
@@ -101,8 +103,6 @@ function build(code: readonly number[], data: (bytes: Uint8Array) => void = () =
   write(CONTEXT, ctx);
   expect(domctl(XEN_DOMCTL_setvcpucontext, domid, xen_domctl_vcpucontext, { vcpu: 0, ctxt: CONTEXT as never })).toBe(0);
   expect(domctl(XEN_DOMCTL_unpausedomain, domid)).toBe(0);
-  hv.domain(domid)!.vcpus[0]!.isDown = false;
-  hv.scheduler.wake(hv.domain(domid)!.vcpus[0]!);
   return domid;
 }
 

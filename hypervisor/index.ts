@@ -36,5 +36,9 @@ export function createHypervisor(options: CreateHypervisorOptions): Hypervisor {
   });
   const hv = new Hypervisor({ ...options, frames, pv: pvHooks, dispatch });
   installPageTables(hv);
+  hv.console.xen('Xen version 4.17.7 (ringworld)');
+  hv.console.xen(`Detected ${(hv.clock.tscHz / 1e6).toFixed(3)} MHz processor.`);
+  hv.console.xen(`System RAM: ${Math.floor(machine.ram.size / 2 ** 20)}MB (${machine.ram.size / 1024}kB)`);
+  hv.console.xen(`Brought up ${machine.cpus.length} CPUs`);
   return hv;
 }

@@ -3,7 +3,6 @@
 import { SHUTDOWN_crash, SHUTDOWN_suspend, VIRQ_DOM_EXC } from '@ringworld/abi';
 import type { Domain } from './domain.ts';
 import type { Hypervisor } from './hypervisor.ts';
-import type { EvtchnPort } from './ids.ts';
 
 const REASONS = ['poweroff', 'reboot', 'suspend', 'crash', 'watchdog', 'soft reset'] as const;
 
@@ -18,7 +17,7 @@ export function stopForShutdown(hv: Hypervisor, domain: Domain, reason: number):
     hv.scheduler.pause(v);
   }
   domain.isShutDown = true;
-  if (reason === SHUTDOWN_suspend && domain.suspendEvtchn !== 0) domain.evtchn.notifyXen(domain.suspendEvtchn as EvtchnPort);
+  if (reason === SHUTDOWN_suspend && domain.suspendEvtchn !== 0) domain.evtchn.send(domain.suspendEvtchn);
   else hv.sendGlobalVirq(VIRQ_DOM_EXC);
 }
 

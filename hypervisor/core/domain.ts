@@ -3,7 +3,7 @@
 import type { Perdomain } from '../pv/perdomain.ts';
 import type { EventChannels } from './event-channels.ts';
 import type { GrantTable } from './grant-table.ts';
-import { type Abi, type Domid, type EvtchnPort, INVALID_MFN, type Mfn } from './ids.ts';
+import { type Abi, type Domid, INVALID_MFN, type Mfn } from './ids.ts';
 import { P2m } from './p2m.ts';
 import type { Timer } from './timers.ts';
 import type { Vcpu } from './vcpu.ts';
@@ -65,7 +65,7 @@ export class Domain {
   pauseCount = 0;
   controllerPauseCount = 0;
   /** Port to notify instead of VIRQ_DOM_EXC when the domain has suspended (XEN_DOMCTL_subscribe); 0 = none. */
-  suspendEvtchn: EvtchnPort | 0 = 0;
+  suspendEvtchn = 0;
   /** Share of CPU time relative to other domains' (XEN_DOMCTL_SCHEDOP_putinfo). */
   weight = 256;
   /** SCHEDOP_watchdog (core/watchdog.ts). */

@@ -74,6 +74,8 @@ export class Hypervisor {
   readonly hostTasks: HostTasks[] = [];
   /** Asks for hostTasks to be run before guests go on. */
   hasHostWork = false;
+  /** A dead domain waits for others to let go of its frames. */
+  private hasDying = false;
   private readonly loop: RunLoop;
   /** The one context for hypercalls from registers; handlers never nest except through multicall, which makes its own. */
   private readonly callContext: HypercallContext;
@@ -146,6 +148,7 @@ export class Hypervisor {
       this.hasHostWork = false;
       for (const task of this.hostTasks) if (task.run()) this.hasHostWork = true;
     } while (this.hasHostWork);
+    if (this.hasDying) this.reapDomains();
   }
   /** Takes the CPU from a vCPU that may no longer run; not from the one that is being served. */
   vacate(pcpu: Pcpu): void {
@@ -153,7 +156,8 @@ export class Hypervisor {
   }
   /** Forgets dead domains whose last frame has come back. */
   reapDomains(): void {
-    for (const d of [...this.domains.values()]) reapDomain(this, d);
+    this.hasDying = false;
+    for (const d of [...this.domains.values()]) if (d.isDying && !reapDomain(this, d)) this.hasDying = true;
   }
   get isHostBusy(): boolean {
     return this.hostTasks.some((t) => t.isBusy());

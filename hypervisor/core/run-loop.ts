@@ -87,6 +87,7 @@ export class RunLoop {
     v.cpu = null;
     p.lastVcpu = v;
     this.hv.scheduler.putBack(v, now);
+    updateRunstateArea(v);
   }
 
   private switchTo(p: Pcpu, v: Vcpu, now: number): void {
@@ -103,14 +104,17 @@ export class RunLoop {
   /** Runs the only busy CPU; returns the cycle it came to. */
   private runAlone(p: Pcpu, limit: number): number {
     const { hv } = this;
-    let end = limit;
-    if (hv.scheduler.hasWaiting) end = Math.min(end, hv.clock.toCycles(p.sliceEnd));
-    const step = (): boolean => {
-      if (hv.scheduler.isNeeded || hv.hasHostWork) return false;
-      if (hv.timers.next < hv.clock.toNs(end)) end = hv.clock.toCycles(hv.timers.next);
-      return true;
-    };
-    while (p.cpu.cycles < end && this.runOnce(p, end) && step());
+    let end = hv.scheduler.hasWaiting ? Math.min(limit, hv.clock.toCycles(p.sliceEnd)) : limit;
+    let endNs = end === Number.POSITIVE_INFINITY ? end : hv.clock.toNs(end);
+    while (p.cpu.cycles < end) {
+      this.runOnce(p, end);
+      if (hv.scheduler.isNeeded || hv.hasHostWork) break;
+      // The guest may have set a timer that is due sooner.
+      if (hv.timers.next < endNs) {
+        endNs = hv.timers.next;
+        end = hv.clock.toCycles(endNs);
+      }
+    }
     return p.cpu.cycles;
   }
 
@@ -130,7 +134,7 @@ export class RunLoop {
   }
 
   /** To the deadline or through one exit. */
-  private runOnce(p: Pcpu, end: number): boolean {
+  private runOnce(p: Pcpu, end: number): void {
     const { hv } = this;
     const vcpu = p.current!;
     hv.active = p;
@@ -141,7 +145,6 @@ export class RunLoop {
       if (exit !== RunExit.deadline) hv.pv.handleExit(hv, vcpu, p.cpu, exit);
     }
     hv.active = null;
-    return true;
   }
 
   /** Everybody's clock is at least `cycles` from here on. */

@@ -48,7 +48,7 @@ import { createVcpu } from '../core/domain-create.ts';
 import { destroyDomain } from '../core/domain-destroy.ts';
 import { pauseDomain, resumeDomain, unpauseDomain } from '../core/domain-shutdown.ts';
 import { getWritableFrame, putWritableFrame } from '../core/guest-frame.ts';
-import { type EvtchnPort, INVALID_MFN, mfnToMaddr } from '../core/ids.ts';
+import { INVALID_MFN, mfnToMaddr } from '../core/ids.ts';
 import { updateWallclock } from '../core/pvclock.ts';
 import type { HypercallContext } from './context.ts';
 import { control } from './control-op.ts';
@@ -158,11 +158,8 @@ export const DOMAIN_OPS: Record<number, DomctlOp | undefined> = {
   [XEN_DOMCTL_scheduler_op]: schedulerOp,
   [XEN_DOMCTL_subscribe]: (c, d, at) =>
     control(c, xen_domctl_subscribe, at, ({ port }) => {
-      if (d.isDying || d.suspendEvtchn !== 0) return d.isDying ? -XEN_EINVAL : -XEN_EBUSY;
-      const got = d.evtchn.allocUnboundXen(0 as never, c.domain.id, () => {});
-      if (got < 0) return got;
-      d.suspendEvtchn = got as EvtchnPort;
-      return port === got ? 0 : { port: got };
+      d.suspendEvtchn = port;
+      return 0;
     }),
   [XEN_DOMCTL_gettscinfo]: (c, d, at) =>
     control(c, xen_domctl_tsc_info, at, (info) =>
