@@ -53,7 +53,10 @@ export function replacePvMapping(hv: Hypervisor, vcpu: Vcpu, address: number, mf
   if (contains && newAddress !== 0) return GNTST_general_error;
   const at = entryOf(hv, vcpu, address, flags);
   if (at === -1) return GNTST_general_error;
-  if (entryFrame(ram.read32(at), ram.read32((at + 4) as Maddr)) !== mfn) return GNTST_general_error;
+  // The entry must be what the grant made: a writable one for a writable grant, or the counts would go astray.
+  const old = ram.read32(at);
+  const expected = flags & GNTMAP_readonly ? _PAGE_PRESENT : _PAGE_PRESENT | _PAGE_RW;
+  if (entryFrame(old, ram.read32((at + 4) as Maddr)) !== mfn || (old & (_PAGE_PRESENT | _PAGE_RW)) !== expected) return GNTST_general_error;
   let lo = 0;
   let hi = 0;
   if (newAddress !== 0) {
