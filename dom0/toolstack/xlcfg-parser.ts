@@ -61,9 +61,9 @@ class Parser {
     const { value: name, line } = this.expect('name', 'the name of a setting');
     const op = this.accept('+=') ? '+=' : this.expect('=', "`=' or `+='").kind;
     const value = this.value();
-    const added = store(into, { name, value, file: this.file, line }, op);
-    if (!added)
-      throw new XlcfgError(this.file, this.withLines ? line : null, `${name}: cannot add a list to a string, or a string to a list`);
+    const setting = { name, value, file: this.file, line: this.withLines ? line : null };
+    if (store(into, setting, op)) return;
+    throw new XlcfgError(this.file, setting.line, `${name}: cannot add a list to a string, or a string to a list`);
   }
 
   private value(): XlcfgValue {

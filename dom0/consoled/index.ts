@@ -1,0 +1,3 @@
+// PV consoles.
+
+export { type ConsoleChannel, Consoled, type ConsoleSink, type ConsoleState, DomainConsole } from './consoled.ts';

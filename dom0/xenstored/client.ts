@@ -1,0 +1,148 @@
+// XenStore for dom0's own programs: the same requests through the same daemon, without a ring. Calls answer at once.
+import {
+  XS_DIRECTORY,
+  XS_ERROR,
+  XS_GET_PERMS,
+  XS_MKDIR,
+  XS_READ,
+  XS_RM,
+  XS_SET_PERMS,
+  XS_TRANSACTION_END,
+  XS_TRANSACTION_START,
+  XS_UNWATCH,
+  XS_WATCH,
+  XS_WATCH_EVENT,
+  XS_WRITE,
+} from '@ringworld/abi';
+import { byteString, type Connection } from './connection.ts';
+import { XsError, type XsErrorName } from './errors.ts';
+import type { Xenstored } from './xenstored.ts';
+
+export type WatchHandler = (path: string) => void;
+
+/** What can be done alone and within a transaction. Values are text (UTF-8 on the wire). */
+export interface XsOperations {
+  /** Null where there is no such node. */
+  read(path: string): string | null;
+  write(path: string, value: string): void;
+  mkdir(path: string): void;
+  /** No error where there is no such node. */
+  rm(path: string): void;
+  /** Empty where there is no such node. */
+  directory(path: string): string[];
+  getPerms(path: string): string[];
+  /** E.g. ['n1', 'r0']: the owner first. */
+  setPerms(path: string, perms: readonly string[]): void;
+}
+
+export class XsClient implements XsOperations {
+  private readonly daemon: Xenstored;
+  private readonly connection: Connection;
+  private readonly handlers = new Map<string, WatchHandler>();
+  private nextToken = 1;
+  private isDelivering = false;
+
+  constructor(daemon: Xenstored, domid = 0) {
+    this.daemon = daemon;
+    this.connection = daemon.connect(domid, () => this.deliver());
+  }
+
+  read = (path: string): string | null => this.operations(0).read(path);
+  write = (path: string, value: string): void => this.operations(0).write(path, value);
+  mkdir = (path: string): void => this.operations(0).mkdir(path);
+  rm = (path: string): void => this.operations(0).rm(path);
+  directory = (path: string): string[] => this.operations(0).directory(path);
+  getPerms = (path: string): string[] => this.operations(0).getPerms(path);
+  setPerms = (path: string, perms: readonly string[]): void => this.operations(0).setPerms(path, perms);
+
+  /** Calls `handler` once now and then at each change of the node or below. Returns what ends it. */
+  watch(path: string, handler: WatchHandler): () => void {
+    const token = `w${this.nextToken++}`;
+    this.handlers.set(token, handler);
+    this.request(XS_WATCH, 0, `${path}\0${token}\0`);
+    this.deliver();
+    return () => {
+      if (!this.handlers.delete(token)) return;
+      this.request(XS_UNWATCH, 0, `${path}\0${token}\0`);
+    };
+  }
+
+  /** Repeats `body` until it could be committed. An exception ends the transaction without effect. */
+  transaction<T>(body: (t: XsOperations) => T): T {
+    for (;;) {
+      const id = Number(this.request(XS_TRANSACTION_START, 0, '\0').slice(0, -1));
+      let result: T;
+      try {
+        result = body(this.operations(id));
+      } catch (e) {
+        this.request(XS_TRANSACTION_END, id, 'F\0');
+        throw e;
+      }
+      try {
+        this.request(XS_TRANSACTION_END, id, 'T\0');
+        return result;
+      } catch (e) {
+        if (!(e instanceof XsError) || e.code !== 'EAGAIN') throw e;
+      }
+    }
+  }
+
+  close(): void {
+    this.daemon.disconnect(this.connection);
+  }
+
+  private operations(txId: number): XsOperations {
+    const request = (type: number, payload: string) => this.request(type, txId, payload);
+    const list = (payload: string) => payload.split('\0').slice(0, -1);
+    return {
+      read: (path) => orNull(() => fromWire(request(XS_READ, `${path}\0`))),
+      write: (path, value) => void request(XS_WRITE, `${path}\0${toWire(value)}`),
+      mkdir: (path) => void request(XS_MKDIR, `${path}\0`),
+      rm: (path) => void orNull(() => request(XS_RM, `${path}\0`)),
+      directory: (path) => orNull(() => list(request(XS_DIRECTORY, `${path}\0`))) ?? [],
+      getPerms: (path) => list(request(XS_GET_PERMS, `${path}\0`)),
+      setPerms: (path, perms) => void request(XS_SET_PERMS, `${path}\0${perms.map((p) => `${p}\0`).join('')}`),
+    };
+  }
+
+  /** One request and its reply; events that come in between stay queued. */
+  private request(type: number, txId: number, payload: string): string {
+    const { out } = this.connection;
+    this.daemon.handle(this.connection, { type, reqId: 0, txId, payload });
+    const at = out.findIndex((m) => m.type !== XS_WATCH_EVENT);
+    const [reply] = out.splice(at, 1);
+    this.deliver();
+    // SAFE: the daemon's error replies are names of XsErrorName, with a NUL.
+    if (reply!.type === XS_ERROR) throw new XsError(reply!.payload.slice(0, -1) as XsErrorName);
+    return reply!.payload;
+  }
+
+  private deliver(): void {
+    if (this.isDelivering) return;
+    this.isDelivering = true;
+    try {
+      for (let m = this.nextEvent(); m !== undefined; m = this.nextEvent()) {
+        const [path, token] = m.payload.split('\0') as [string, string];
+        this.handlers.get(token)?.(path);
+      }
+    } finally {
+      this.isDelivering = false;
+    }
+  }
+
+  private nextEvent() {
+    return this.connection.out[0]?.type === XS_WATCH_EVENT ? this.connection.out.shift() : undefined;
+  }
+}
+
+const toWire = (text: string): string => byteString(new TextEncoder().encode(text));
+const fromWire = (bytes: string): string => new TextDecoder().decode(Uint8Array.from(bytes, (c) => c.charCodeAt(0)));
+
+function orNull<T>(ask: () => T): T | null {
+  try {
+    return ask();
+  } catch (e) {
+    if (e instanceof XsError && e.code === 'ENOENT') return null;
+    throw e;
+  }
+}
