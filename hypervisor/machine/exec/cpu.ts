@@ -263,11 +263,7 @@ export class EmulatedCpu extends Context implements SystemCpu {
           if ((next - this.ram.base) >>> 12 === second) return known;
         }
       }
-      const nextFrame = () => {
-        const next = this.fetch((lin - offset + 4096) as Lin);
-        return next === 0 ? -1 : (next - this.ram.base) >>> 12;
-      };
-      const rec = translator.translate({ page, offset, limit, nextFrame });
+      const rec = translator.translate({ page, offset, limit, frameAt: this.frameAt });
       if (rec === 'fetch') return 0;
       if (rec !== undefined) return rec;
       this.engine.resetCode();
@@ -297,6 +293,11 @@ export class EmulatedCpu extends Context implements SystemCpu {
     }
     ram.u32[(branch + REC.imm) >>> 2] = target;
   }
+
+  private readonly frameAt = (lin: Lin): number => {
+    const host = this.fetch(lin);
+    return host === 0 ? -1 : (host - this.ram.base) >>> 12;
+  };
 
   /** Host address of the instruction byte at a linear address, or 0 with a fault recorded. */
   private fetch(lin: Lin): number {
@@ -378,12 +379,13 @@ export class EmulatedCpu extends Context implements SystemCpu {
 
   commit(host: number): void {
     if (host !== this.base + HARDWARE.bounce) return;
+    const first = Math.min(this.windowSplit, this.windowSize);
+    this.commitPart(host, this.windowFirst, first);
+    this.commitPart(host + first, this.windowSecond, this.windowSize - first);
+  }
+  private commitPart(from: number, to: number, length: number): void {
     const { ram } = this;
-    const part = (from: number, to: number, length: number) => {
-      if (length > 0 && ram.contains(to, length)) ram.writeBytes(to as Maddr, ram.u8.slice(from, from + length));
-    };
-    part(host, this.windowFirst, Math.min(this.windowSplit, this.windowSize));
-    part(host + this.windowSplit, this.windowSecond, this.windowSize - this.windowSplit);
+    if (length > 0 && ram.contains(to, length)) ram.writeBytes(to as Maddr, ram.u8.slice(from, from + length));
   }
 
   /** Serves a probe from threaded code: the linear address is in scratch. */

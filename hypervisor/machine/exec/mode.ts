@@ -19,15 +19,16 @@ export interface ExecMode extends HandlerMode {
 }
 
 const LMA = 1 << 10;
+const ALL = 0xffffffff;
 
 const flatSegment = (c: Context, seg: number): boolean => {
   const attr = c.segAttributes(seg);
   return c.segLimit(seg) === 0xffffffff && c.segBase(seg) === 0 && (attr & 0x9e) === 0x92;
 };
 
-/** All modes seen, by their facts. Ids are given in order of appearance, which the guest determines. */
+/** All modes seen. Ids are given in order of appearance, which the guest determines. */
 export class ModeTable {
-  private readonly modes = new Map<string, ExecMode>();
+  private readonly modes: ExecMode[] = [];
 
   of(c: Context): ExecMode {
     const protectedMode = (c.lo(STATE.cr0) & 1) !== 0;
@@ -36,35 +37,30 @@ export class ModeTable {
     const long = (c.lo(STATE.efer) & LMA) !== 0;
     const is64 = long && (cs & SEG.l) !== 0;
     const bits = is64 ? 64 : !protectedMode || vm86 || !(cs & SEG.db) ? 16 : 32;
-    const ss32 = is64 ? 8 : protectedMode && !vm86 && c.segAttributes(SS) & SEG.db ? 4 : 2;
-    const cpl = c.cpl;
-    const flat =
-      is64 ||
-      (protectedMode &&
-        flatSegment(c, DS) &&
-        flatSegment(c, ES) &&
-        flatSegment(c, SS) &&
-        c.segBase(CS) === 0 &&
-        c.segLimit(CS) === 0xffffffff);
+    const stackSize = is64 ? 8 : protectedMode && !vm86 && c.segAttributes(SS) & SEG.db ? 4 : 2;
+    const { cpl } = c;
     const csBase = is64 ? (0 as Lin) : c.segBase(CS);
     const csLimit = is64 ? 0 : c.segLimit(CS);
-    const key = `${bits}/${flat}/${ss32}/${cpl}/${csBase}/${csLimit}/${protectedMode}/${vm86}`;
-    let mode = this.modes.get(key);
-    if (!mode) {
-      mode = {
-        id: this.modes.size,
-        bits,
-        flat,
-        stackSize: ss32,
-        cpl,
-        csBase,
-        csLimit,
-        protectedMode,
-        vm86,
-        handlerKey: `${bits}${flat ? 'f' : 's'}${ss32}`,
-      };
-      this.modes.set(key, mode);
+    const flat =
+      is64 || (protectedMode && flatSegment(c, DS) && flatSegment(c, ES) && flatSegment(c, SS) && csBase === 0 && csLimit === ALL);
+    // A short list, searched at every change of mode: no key is built for it.
+    for (const m of this.modes) {
+      if (m.bits !== bits || m.cpl !== cpl || m.flat !== flat || m.stackSize !== stackSize || m.protectedMode !== protectedMode) continue;
+      if (m.csBase === csBase && m.csLimit === csLimit && m.vm86 === vm86) return m;
     }
+    const mode: ExecMode = {
+      id: this.modes.length,
+      bits,
+      flat,
+      stackSize,
+      cpl,
+      csBase,
+      csLimit,
+      protectedMode,
+      vm86,
+      handlerKey: `${bits}${flat ? 'f' : 's'}${stackSize}`,
+    };
+    this.modes.push(mode);
     return mode;
   }
 }

@@ -27,8 +27,8 @@ export interface BlockRequest {
   readonly offset: number;
   /** Decode at most this many instructions and stop before the next (for a deadline); undefined for an ordinary, cached block. */
   readonly limit: number | undefined;
-  /** Frame of the linear page after this one, or -1 when it cannot be fetched: asked only when an instruction runs into it. */
-  readonly nextFrame: () => number;
+  /** Frame of a linear page, or -1 when it cannot be fetched: asked for the page after this one when an instruction runs into it. */
+  readonly frameAt: (lin: Lin) => number;
 }
 
 export class Translator {
@@ -93,7 +93,7 @@ export class Translator {
       let d = decode(this.ram.u8, bytes + offset, 4096 - offset, page.mode);
       if (d === 'needBytes') {
         if (count > 0) break;
-        const next = q.nextFrame();
+        const next = q.frameAt((page.lin + 4096) as Lin);
         if (next < 0) return 'fetch';
         const have = 4096 - offset;
         this.seam.fill(0);

@@ -12,9 +12,14 @@ export const WINDOW_SIZE = 512;
 export const GS_BASE = PAGES + 0x1000n;
 export const WINDOW = GS_BASE - BigInt(WINDOW_SIZE / 2);
 
+/** Longest code of a case. */
+export const CODE_SIZE = 512;
+
 export interface Case {
   readonly bits: 32 | 64;
+  /** One instruction; or, with `whole`, code that runs until it leaves for an INT3 (all around it are). */
   readonly code: Uint8Array;
+  readonly whole?: boolean;
   readonly gpr: readonly bigint[];
   readonly rflags: bigint;
   /** FXSAVE image: x87, MXCSR, XMM. */
@@ -51,7 +56,8 @@ export function initialFxsave(): Uint8Array {
   return image;
 }
 
-export const CASE_SIZE = 4 + 4 + 16 + 16 * 8 + 8 + 8 + 512 + WINDOW_SIZE;
+const AFTER_CODE = 8 + CODE_SIZE;
+export const CASE_SIZE = AFTER_CODE + 16 * 8 + 8 + 8 + 512 + WINDOW_SIZE;
 export const RESULT_SIZE = 4 + 4 + 8 + 16 * 8 + 8 + 8 + 512 + WINDOW_SIZE;
 const INT3 = 3;
 const PAGE_FAULT = 14;
@@ -65,11 +71,11 @@ export function encodeCases(cases: readonly Case[]): Uint8Array {
     view.setUint32(at + 4, c.code.length, true);
     bytes.set(c.code, at + 8);
     c.gpr.forEach((v, i) => {
-      view.setBigUint64(at + 24 + i * 8, v, true);
+      view.setBigUint64(at + AFTER_CODE + i * 8, v, true);
     });
-    view.setBigUint64(at + 152, c.rflags, true);
-    bytes.set(c.fxsave, at + 168);
-    bytes.set(c.window, at + 680);
+    view.setBigUint64(at + AFTER_CODE + 128, c.rflags, true);
+    bytes.set(c.fxsave, at + AFTER_CODE + 144);
+    bytes.set(c.window, at + AFTER_CODE + 656);
   });
   return bytes;
 }

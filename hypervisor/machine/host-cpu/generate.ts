@@ -69,7 +69,10 @@ function arrange(random: Random, mnemonic: string, e: Encoded, decoded: Decoded,
     const at = o.seg === 5 ? pickTarget(random, o.size) - 0x10001000n : pickTarget(random, o.size);
     set(o.base, at, decoded.addrSize);
   }
-  if (implicit.length > 0 && decoded.rep !== 0) set(RCX, BigInt(random.below(20)), decoded.addrSize);
+  if (implicit.length > 0 && decoded.rep !== 0) {
+    // Now and then more than one execution of the instruction does (string.ts, CHUNK).
+    set(RCX, BigInt(random.chance(0.05) ? 1000 + random.below(600) : random.below(20)), decoded.addrSize);
+  }
   switch (mnemonic) {
     case 'DIV':
     case 'IDIV':

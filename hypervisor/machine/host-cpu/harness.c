@@ -35,7 +35,7 @@
 struct test_case {
 	uint32_t bits; /* 64, or 32 for compatibility mode */
 	uint32_t length;
-	uint8_t code[16];
+	uint8_t code[512];
 	uint64_t gpr[16]; /* in encoding order */
 	uint64_t rflags;
 	uint64_t reserved;

@@ -20,8 +20,8 @@ export function flagsToEflags(resLo: number, resHi: number, aux: number): number
 
 /** [low word of res (the high one is 0), aux] for arithmetic flags given in EFLAGS layout. */
 export function flagsFromEflags(f: number): [resLo: number, aux: number] {
-  const bit = (n: number) => (f >>> n) & 1;
-  const zf = bit(6);
-  const aux = (bit(0) << 31) | ((bit(0) ^ bit(11)) << 30) | (bit(4) << 3) | ((bit(2) ^ zf) << 8) | bit(7);
+  const zf = (f >>> 6) & 1;
+  const cf = f & 1;
+  const aux = (cf << 31) | ((cf ^ ((f >>> 11) & 1)) << 30) | (((f >>> 4) & 1) << 3) | ((((f >>> 2) & 1) ^ zf) << 8) | ((f >>> 7) & 1);
   return [zf ^ 1, aux];
 }

@@ -3,7 +3,7 @@
 import type { Lin } from '../addresses.ts';
 import { LDTR, SEG, STATE } from '../state.ts';
 import { EXC } from './bits.ts';
-import { load, loadBytes, store } from './linear.ts';
+import { load, store, word } from './linear.ts';
 import type { SystemCpu } from './ports.ts';
 
 export interface Descriptor {
@@ -91,10 +91,9 @@ export function readDescriptor(cpu: SystemCpu, selector: number, vector: number 
 }
 
 export function readDescriptorAt(cpu: SystemCpu, selector: number, at: Lin): Descriptor | undefined {
-  const b = loadBytes(cpu, at, 8, true);
-  if (!b) return undefined;
-  const word = (i: number) => (b[i]! | (b[i + 1]! << 8) | (b[i + 2]! << 16) | (b[i + 3]! << 24)) >>> 0;
-  return parseDescriptor(selector, at, word(0), word(4));
+  const p = cpu.probe(at, 8, false, true);
+  if (p === 0) return undefined;
+  return parseDescriptor(selector, at, word(cpu.ram.u8, p), word(cpu.ram.u8, p + 4));
 }
 
 /** Upper 8 bytes of a 16-byte system descriptor in long mode; its type field must be zero (SDM Vol 3A, 5.8.3.1). */

@@ -22,10 +22,13 @@ export function loadBig(cpu: Cpu, lin: Lin, size: number, supervisor = false): b
   }
   const p = cpu.probe(lin, 8, false, supervisor);
   if (p === 0) return undefined;
-  const m = cpu.ram.u8;
-  const at = (i: number) => (m[p + i]! | (m[p + i + 1]! << 8) | (m[p + i + 2]! << 16) | (m[p + i + 3]! << 24)) >>> 0;
-  return (BigInt(at(4)) << 32n) | BigInt(at(0));
+  const { ram } = cpu;
+  if ((p & 7) === 0) return ram.u64[p >>> 3]!;
+  return (BigInt(word(ram.u8, p + 4)) << 32n) | BigInt(word(ram.u8, p));
 }
+
+/** Little-endian and unaligned. A function of the module: tsx gives every inner function its name each time it is made, which costs. */
+export const word = (m: Uint8Array, p: number): number => (m[p]! | (m[p + 1]! << 8) | (m[p + 2]! << 16) | (m[p + 3]! << 24)) >>> 0;
 
 /** Stores the low `size` bytes. */
 export function store(cpu: Cpu, lin: Lin, size: number, value: number, supervisor = false): boolean {

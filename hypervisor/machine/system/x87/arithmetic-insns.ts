@@ -72,7 +72,7 @@ const comparison = ({ quiet = false, integer = false, pops = 0, implicit, toFlag
     let order: -1 | 0 | 1 | undefined;
     if (b === 'empty' || f.isEmpty(0)) f.env.flags = EX.IE | EX.SF;
     else order = compare(f.get(0), b, quiet, f.env);
-    if (f.stopped) return true;
+    // The codes are set masked or not (the manual has them only for masked exceptions; processors set them always).
     const codes = order === undefined ? UNORDERED : CODES[`${order}`];
     if (toFlags) {
       // The codes are where SAHF would put them: C0 to CF, C2 to PF, C3 to ZF; OF, SF and AF are cleared.
@@ -80,6 +80,7 @@ const comparison = ({ quiet = false, integer = false, pops = 0, implicit, toFlag
       const flags = (codes & FSW.C0 ? EFLAGS.CF : 0) | (codes & FSW.C2 ? EFLAGS.PF : 0) | (codes & FSW.C3 ? EFLAGS.ZF : 0);
       f.cpu.rflags = keep | flags;
     } else f.setConditions(codes);
+    if (f.stopped) return true;
     for (let i = 0; i < pops; i++) f.pop();
     return true;
   });
@@ -118,8 +119,12 @@ const withSt1 = (op: (f: Fpu, a: F80, b: F80) => F80): X87Handler =>
 const partialRemainder = (nearest: boolean): X87Handler =>
   withSt1((f, a, b) => {
     const r = remainder(a, b, nearest, f.env);
-    if (f.stopped) return r.value;
     const q = r.quotient;
+    // Without a remainder the quotient bits stay; C2 says that nothing is left to do.
+    if (f.stopped || q === undefined) {
+      f.setC2(false);
+      return r.value;
+    }
     // Low three bits of the quotient, oddly spread: C0 is bit 2, C3 bit 1, C1 bit 0.
     f.setConditions(r.complete ? (q & 4 ? FSW.C0 : 0) | (q & 2 ? FSW.C3 : 0) | (q & 1 ? FSW.C1 : 0) : FSW.C2);
     return r.value;

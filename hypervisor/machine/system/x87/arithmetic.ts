@@ -2,28 +2,13 @@
 // answers the masked result and leaves the exceptions in env.flags; the unit decides what unmasked ones do (SDM Vol 1, 4.8.3.5, 8.5).
 
 import type { Exact, F80, Kind } from './float80.ts';
-import {
-  BIAS,
-  bitLength,
-  exact,
-  expOf,
-  f80,
-  INDEFINITE,
-  infinity,
-  isNaNKind,
-  kindOf,
-  MAX_EXP,
-  ONE,
-  quieted,
-  signOf,
-  withSign,
-  zero,
-} from './float80.ts';
+import { BIAS, bitLength, exact, expOf, f80, INDEFINITE, infinity, isNaNKind, kindOf, quieted, signOf, withSign, zero } from './float80.ts';
 import type { Env, Unrounded } from './round.ts';
 import { EX, RC, roundAt, roundF80 } from './round.ts';
 
+/** An invalid operation reports nothing else, not even a denormal operand. */
 export function invalid(env: Env): F80 {
-  env.flags |= EX.IE;
+  env.flags = (env.flags & ~EX.DE) | EX.IE;
   return INDEFINITE;
 }
 
@@ -32,8 +17,10 @@ export function propagate(a: F80, b: F80, env: Env): F80 | undefined {
   const ka = kindOf(a);
   const kb = kindOf(b);
   if (ka === 'unsupported' || kb === 'unsupported') return invalid(env);
+  if (!isNaNKind(ka) && !isNaNKind(kb)) return undefined;
+  env.flags &= ~EX.DE;
   if (ka === 'snan' || kb === 'snan') env.flags |= EX.IE;
-  if (!isNaNKind(ka)) return isNaNKind(kb) ? quieted(b) : undefined;
+  if (!isNaNKind(ka)) return quieted(b);
   if (!isNaNKind(kb)) return quieted(a);
   if (ka !== kb) return ka === 'qnan' ? a : b;
   if (a.sig !== b.sig) return quieted(a.sig > b.sig ? a : b);
@@ -165,8 +152,11 @@ export function compare(a: F80, b: F80, quiet: boolean, env: Env): -1 | 0 | 1 | 
   const ka = kindOf(a);
   const kb = kindOf(b);
   const bad = (k: Kind) => k === 'snan' || k === 'unsupported' || (!quiet && k === 'qnan');
-  if (bad(ka) || bad(kb)) env.flags |= EX.IE;
-  if (bad(ka) || bad(kb) || isNaNKind(ka) || isNaNKind(kb)) return undefined;
+  if (bad(ka) || bad(kb)) invalid(env);
+  if (bad(ka) || bad(kb) || isNaNKind(ka) || isNaNKind(kb)) {
+    env.flags &= ~EX.DE;
+    return undefined;
+  }
   noteDenormal(env, ka, kb);
   if (ka === 'zero' && kb === 'zero') return 0;
   const rank = (v: F80, k: Kind) => {
@@ -243,19 +233,20 @@ export function extract(a: F80, env: Env): [F80, F80] {
 
 export interface Remainder {
   readonly value: F80;
-  /** Low bits of the quotient; meaningful when complete. */
-  readonly quotient: number;
+  /** Low bits of the quotient when it is complete; undefined where the operands have no remainder. */
+  readonly quotient: number | undefined;
   readonly complete: boolean;
 }
 
 /** FPREM (truncating) and FPREM1 (to nearest even, as IEEE 754 remainder). */
 export function remainder(a: F80, b: F80, nearest: boolean, env: Env): Remainder {
   const done = (value: F80): Remainder => ({ value, quotient: 0, complete: true });
+  const none = (value: F80): Remainder => ({ value, quotient: undefined, complete: true });
   const nan = propagate(a, b, env);
-  if (nan) return done(nan);
+  if (nan) return none(nan);
   const ka = kindOf(a);
   const kb = kindOf(b);
-  if (ka === 'infinity' || kb === 'zero') return done(invalid(env));
+  if (ka === 'infinity' || kb === 'zero') return none(invalid(env));
   noteDenormal(env, ka, kb);
   if (ka === 'zero' || kb === 'infinity') return done(a);
   const x = exact(a);

@@ -162,7 +162,7 @@ export const controlHandlers: Readonly<Record<string, X87Handler>> = {
   FFREE: withUnit(true, (f, d) => f.free(stackIndex(d, 0))),
   FFREEP: withUnit(true, (f, d) => {
     f.free(stackIndex(d, 0));
-    f.top++;
+    f.pop();
   }),
   FLDENV: control(true, fldenv),
   FRSTOR: control(true, frstor),

@@ -7,7 +7,6 @@ import type { X87Handler } from './operations.ts';
 import { operation } from './operations.ts';
 import type { Env } from './round.ts';
 import { arctan2, exp2Minus1, trigonometric, yLog2X, yLog2XPlus1 } from './transcendental.ts';
-import { FSW } from './unit.ts';
 
 /** ST1 = op(ST1, ST0), then pop. */
 const intoSt1 = (op: (st1: F80, st0: F80, env: Env) => F80): X87Handler =>
@@ -22,8 +21,8 @@ const intoSt1 = (op: (st1: F80, st0: F80, env: Env) => F80): X87Handler =>
 const sineOrCosine = (what: 'sin' | 'cos'): X87Handler =>
   operation((f) => {
     const value = f.require(0) ? trigonometric(what, f.get(0), f.env) : INDEFINITE;
+    f.setC2(value === 'range');
     if (f.stopped) return true;
-    f.setConditions(value === 'range' ? FSW.C2 : 0);
     if (value !== 'range') f.set(0, value);
     return true;
   });
@@ -31,6 +30,7 @@ const sineOrCosine = (what: 'sin' | 'cos'): X87Handler =>
 /** Replaces ST0 by `first` of it and pushes `second`. */
 const pair = (first: 'sin' | 'tan', second: (a: F80, env: Env) => F80 | 'range'): X87Handler =>
   operation((f) => {
+    f.setC2(false);
     if (!f.require(0)) {
       if (f.stopped) return true;
       f.set(0, INDEFINITE);
@@ -45,7 +45,7 @@ const pair = (first: 'sin' | 'tan', second: (a: F80, env: Env) => F80 | 'range')
     const one = trigonometric(first, a, f.env);
     const other = second(a, f.env);
     if (f.stopped) return true;
-    f.setConditions(one === 'range' ? FSW.C2 : 0);
+    f.setC2(one === 'range');
     if (one === 'range' || other === 'range') return true;
     f.set(0, one);
     f.push(other);

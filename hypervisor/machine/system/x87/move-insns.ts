@@ -10,13 +10,15 @@ import { loadBits, loadFloat, loadInteger, memorySize, operation, stackIndex, st
 import { EX, roundF80 } from './round.ts';
 import type { Fpu } from './unit.ts';
 
-/** Pushes what `read` gives; on a full stack its exceptions do not count. False after a memory fault. */
+/** Pushes what `read` gives, unless that is invalid; on a full stack its exceptions do not count. False after a memory fault. */
 function load(f: Fpu, read: () => F80 | undefined): boolean {
   const v = read();
   if (v === undefined) return false;
-  if (f.isFull) f.env.flags = 0;
-  else if (f.stopped) return true;
-  f.push(v);
+  // An empty source is reported before a full stack.
+  const underflow = (f.env.flags & EX.SF) !== 0;
+  if (f.isFull && !underflow) f.env.flags = 0;
+  else if (f.unmasked(EX.IE)) return true;
+  f.push(v, underflow);
   return true;
 }
 
@@ -52,9 +54,9 @@ const fst = (pop: boolean, checks = true): X87Handler =>
   operation((f, d) => {
     const size = memorySize(d, 0);
     if (size === 0) {
-      const present = checks ? f.require(0) : true;
+      const present = checks ? f.require(0) : !f.isEmpty(0);
       if (f.stopped) return true;
-      f.set(stackIndex(d, 0), present ? f.get(0) : INDEFINITE);
+      if (present || checks) f.set(stackIndex(d, 0), present ? f.get(0) : INDEFINITE);
       if (pop) f.pop();
       return true;
     }

@@ -96,9 +96,10 @@ export function round(v: Unrounded, f: Format, env: Env): Rounded {
   let e = E - (precision - 1);
   if (E > f.emax) {
     env.flags |= EX.OE;
-    if (!(env.masks & EX.OE) && f.adjust) e -= f.adjust;
+    if (!(env.masks & EX.OE) && f.adjust && E - f.adjust <= f.emax) e -= f.adjust;
     else {
-      env.flags |= EX.PE;
+      // Unmasked, with memory as the destination, nothing is stored: there is no inexact result to report.
+      if (env.masks & EX.OE || f.adjust) env.flags |= EX.PE;
       const toInfinity = env.rc === RC.nearest || env.rc === (v.sign ? RC.down : RC.up);
       env.up = toInfinity;
       return { kind: toInfinity ? 'infinity' : 'largest' };
@@ -106,9 +107,15 @@ export function round(v: Unrounded, f: Format, env: Env): Rounded {
   } else if (E < f.emin) {
     if (!(env.masks & EX.UE)) {
       env.flags |= EX.UE;
-      if (f.adjust) e += f.adjust;
-    }
-    if (env.masks & EX.UE || !f.adjust) {
+      if (!f.adjust) return { kind: 'finite', m: 0n, e: 0 };
+      if (E + f.adjust < f.emin) {
+        // Too small even so (FSCALE).
+        env.flags |= EX.PE;
+        env.up = false;
+        return { kind: 'finite', m: 0n, e: 0 };
+      }
+      e += f.adjust;
+    } else {
       e = f.emin - (precision - 1);
       const tight = roundAt(v, e, env.rc);
       m = tight.r;

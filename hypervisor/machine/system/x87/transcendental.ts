@@ -89,16 +89,20 @@ export function exp2Minus1(a: F80, env: Env): F80 {
   noteDenormal(a, env);
   const e = exponentOf(a);
   if (e < TINY) return wide(env, (w) => multiply(a, LN2_F80, w));
-  if (e > 0 || (e === 0 && a.sig !== INTEGER_BIT)) return a;
+  if (e > 0 || (e === 0 && a.sig !== INTEGER_BIT)) {
+    env.flags |= EX.PE;
+    return a;
+  }
   if (e === 0) return signOf(a) ? f80(0x8000 | (BIAS - 1), INTEGER_BIT) : a;
   return rounded(exp(fmul(fixed(exact(a)), LN2)) - UNIT, env);
 }
 
-/** log2 of a positive finite number, fixed point. */
-function log2(x: F80): bigint {
-  let k = exponentOf(x);
-  const v = exact(x);
-  let m = v.m << BigInt(P - bitLength(v.m) + 1);
+/** log2 of a positive number m * 2^e, fixed point. */
+function log2(value: bigint, e: number): bigint {
+  const length = bitLength(value);
+  let k = e + length - 1;
+  const shift = P - length + 1;
+  let m = shift >= 0 ? value << BigInt(shift) : value >> BigInt(-shift);
   if (m > SQRT2) {
     m >>= 1n;
     k++;
@@ -134,7 +138,7 @@ export function yLog2X(y: F80, x: F80, env: Env): F80 {
   noteDenormal(y, env);
   if (isOne) return zero(sy);
   if (ky === 'zero') return zero(below ? 1 - sy : sy);
-  return timesFixed(y, log2(x), env);
+  return timesFixed(y, log2(x.sig, exact(x).e), env);
 }
 
 /** y * log2(x + 1), for x near 0. */
@@ -151,8 +155,16 @@ export function yLog2XPlus1(y: F80, x: F80, env: Env): F80 {
   if (kx === 'zero' || ky === 'zero') return zero(sign);
   const e = exponentOf(x);
   if (e < TINY) return wide(env, (w) => multiply(multiply(x, LOG2E_F80, { ...w, flags: 0, masks: 0x3f }), y, w));
-  // The manual leaves results outside |x| < 1 - sqrt(1/2) undefined.
-  if (e >= 0) return x;
+  // The manual leaves results outside |x| < 1 - sqrt(1/2) undefined: below -1 the operand comes back.
+  if (e >= 0 && signOf(x)) {
+    env.flags |= EX.PE;
+    return x;
+  }
+  if (e >= 0) {
+    // Far above 1 the 1 is lost below the last bit.
+    const { m, e: at } = exact(x);
+    return timesFixed(y, at > P ? log2(m, at) : log2(fixed(exact(x)) + UNIT, -P), env);
+  }
   const v = fixed(exact(x));
   return timesFixed(y, fdiv(2n * oddSeries(fdiv(v, 2n * UNIT + v), false), LN2), env);
 }

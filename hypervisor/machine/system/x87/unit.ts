@@ -63,9 +63,9 @@ export class Fpu {
     this.free(0);
     this.top++;
   }
-  /** On a full stack: overflow, and the masked answer is the indefinite. False when it is not masked: nothing is pushed. */
-  push(v: F80): boolean {
-    if (!this.isEmpty(7)) {
+  /** On a full stack: overflow, and the masked answer is the indefinite. False when it is not masked: nothing is pushed. `over`: whatever is there. */
+  push(v: F80, over = false): boolean {
+    if (!over && this.isFull) {
       this.env.flags |= EX.IE | EX.SF;
       this.fsw |= FSW.C1;
       if (!(this.env.masks & EX.IE)) return false;
@@ -87,6 +87,9 @@ export class Fpu {
   setC1(on: boolean): void {
     this.fsw = on ? this.fsw | FSW.C1 : this.fsw & ~FSW.C1;
   }
+  setC2(on: boolean): void {
+    this.fsw = on ? this.fsw | FSW.C2 : this.fsw & ~FSW.C2;
+  }
 
   /** All of these registers hold something; else stack underflow: IE with SF, C1 clear. */
   require(...indices: number[]): boolean {
@@ -106,6 +109,8 @@ export class Fpu {
   /** Adds the exceptions to the status word and writes everything back. C1 tells of rounding up where the result is inexact. */
   commit(): void {
     const { cpu, env } = this;
+    // An operation that was stopped has no result: nothing that rounding found counts.
+    if (this.stopped) env.flags &= ~(EX.OE | EX.UE | EX.PE);
     if (env.flags & EX.PE && !(env.flags & EX.SF)) this.setC1(env.up);
     this.fsw |= env.flags;
     this.updateSummary();
