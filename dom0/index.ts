@@ -11,4 +11,5 @@ export * from './toolstack/domain-builder.ts';
 export * from './toolstack/elf.ts';
 export { DomainBuildError } from './toolstack/errors.ts';
 export * from './toolstack/kernel-image.ts';
+export { readNamedFile } from './toolstack/node-files.ts';
 export type { PvLayout } from './toolstack/pv-layout.ts';
