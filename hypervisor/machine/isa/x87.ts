@@ -121,6 +121,7 @@ export const control = [
   none('FNCLEX', 'DB E2'),
   none('FNINIT', 'DB E3'),
   // What the 8087 and 80287 did with these means nothing later: they do nothing.
+  insn('EMMS', { sdm: 'Vol 2A, EMMS', forms: 'NP 0F 77', cpuid: 'mmx', operands: {} }),
   none('FNENI', 'DB E0'),
   none('FNDISI', 'DB E1'),
   none('FNSETPM', 'DB E4'),

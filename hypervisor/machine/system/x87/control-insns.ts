@@ -3,6 +3,7 @@
 import type { Lin } from '../../addresses.ts';
 import type { Decoded } from '../../isa/decoded.ts';
 import { CS, DS, RAX, STATE } from '../../state.ts';
+import { CR0, EXC } from '../bits.ts';
 import { expandTags, initX87 } from '../fpstate.ts';
 import { waitUsable, x87Usable } from '../fpu-check.ts';
 import { load, loadBytes, store, storeBytes } from '../linear.ts';
@@ -178,6 +179,13 @@ export const controlHandlers: Readonly<Record<string, X87Handler>> = {
     initX87(cpu, false);
     return true;
   }),
+  /** MMX's way back to x87: all registers empty; unlike x87, #UD under CR0.EM. */
+  EMMS: (cpu, d) => {
+    if (cpu.lo(STATE.cr0) & CR0.EM) return cpu.fault(EXC.UD);
+    if (!x87Usable(cpu, true)) return false;
+    cpu.setU16(STATE.ftw, 0xffff);
+    return next(cpu, d);
+  },
   FNENI: nothing,
   FNDISI: nothing,
   FNSETPM: nothing,
