@@ -11,12 +11,14 @@ import {
   EVTCHNOP_bind_virq,
   EVTCHNOP_close,
   EVTCHNOP_send,
+  EVTCHNOP_unmask,
   type EvtchnPort,
   evtchn_alloc_unbound,
   evtchn_bind_interdomain,
   evtchn_bind_virq,
   evtchn_close,
   evtchn_send,
+  evtchn_unmask,
   evtchnPort,
   type PageView,
   shared_info,
@@ -74,12 +76,13 @@ export class EventChannels {
     return out.port;
   }
 
-  /** Calls `handler` for each event on a bound port from now on, also for one that is pending already. */
+  /**
+   * Calls `handler` for each event on a bound port from now on, also for one that is pending already: by an upcall that follows,
+   * never before this returns. (Xen marks both ends pending when they are bound.)
+   */
   listen(port: EvtchnPort, handler: () => void): void {
     this.handlers.set(port, handler);
-    const at = MASK + (port >>> 5) * 4;
-    this.shared.setU32(at, this.shared.u32(at) & ~(1 << (port & 31)));
-    if ((this.shared.u32(PENDING + (port >>> 5) * 4) & (1 << (port & 31))) !== 0) this.deliver(port);
+    this.xen.op(__HYPERVISOR_event_channel_op, EVTCHNOP_unmask, evtchn_unmask, { port });
   }
 
   notify(port: EvtchnPort): void {

@@ -100,6 +100,23 @@ describe('event channels', () => {
     const port = new ScriptedPort(64);
     const xen = new Hypercalls(port, 64);
     const shared = new Uint8Array(PAGE);
+    const view = new DataView(shared.buffer);
+    const word = (field: 'evtchn_pending' | 'evtchn_mask', local: number) => abi.shared_info.offset(field, 'x86_64') + (local >> 5) * 4;
+    const isSet = (at: number, local: number) => (view.getUint32(at, true) & (1 << (local & 31))) !== 0;
+    const select = (local: number) => {
+      view.setBigUint64(8, view.getBigUint64(8, true) | (1n << BigInt(local >> 6)), true);
+      shared[0] = 1;
+    };
+    const raise = (local: number) => {
+      const at = word('evtchn_pending', local);
+      view.setUint32(at, view.getUint32(at, true) | (1 << (local & 31)), true);
+      if (!isSet(word('evtchn_mask', local), local)) select(local);
+    };
+    const unmask = (local: number) => {
+      const at = word('evtchn_mask', local);
+      view.setUint32(at, view.getUint32(at, true) & ~(1 << (local & 31)), true);
+      if (isSet(word('evtchn_pending', local), local)) select(local);
+    };
     port.script = (nr, [cmd, at]) => {
       if (nr === abi.__HYPERVISOR_memory_op && cmd === abi.XENMEM_add_to_physmap)
         port.pages.set(port.at(abi.xen_add_to_physmap, at!).read().gpfn, shared);
@@ -107,18 +124,10 @@ describe('event channels', () => {
         const arg = port.at(abi.evtchn_bind_interdomain, at!);
         arg.write({ ...arg.read(), local_port: evtchnPort(arg.read().remote_port + 100) });
       }
+      if (nr === abi.__HYPERVISOR_event_channel_op && cmd === abi.EVTCHNOP_unmask) unmask(port.at(abi.evtchn_unmask, at!).read().port);
       return 0;
     };
     const events = new EventChannels(xen);
-    const raise = (local: number) => {
-      const view = new DataView(shared.buffer);
-      const pendingAt = abi.shared_info.offset('evtchn_pending', 'x86_64') + (local >> 5) * 4;
-      const maskAt = abi.shared_info.offset('evtchn_mask', 'x86_64') + (local >> 5) * 4;
-      view.setUint32(pendingAt, view.getUint32(pendingAt, true) | (1 << (local & 31)), true);
-      if (view.getUint32(maskAt, true) & (1 << (local & 31))) return;
-      view.setBigUint64(8, view.getBigUint64(8, true) | (1n << BigInt(local >> 6)), true);
-      shared[0] = 1;
-    };
     return { port, events, raise };
   };
 
@@ -148,10 +157,12 @@ describe('event channels', () => {
   });
 
   it('pending before anybody listened are served when somebody does', () => {
-    const { events, raise } = open();
+    const { port, events, raise } = open();
     raise(101);
     let calls = 0;
     events.listen(evtchnPort(101), () => calls++);
+    expect(calls).toBe(0);
+    port.upcall(0);
     expect(calls).toBe(1);
   });
 
