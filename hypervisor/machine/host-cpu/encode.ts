@@ -18,6 +18,8 @@ export interface Encoded {
 }
 
 export interface Wish {
+  /** Leave registers as they are, and make the displacement bring the address to its target. */
+  readonly keepRegisters?: boolean;
   readonly bits: 32 | 64;
   readonly opSize: 1 | 2 | 4 | 8;
   readonly memory: boolean;
@@ -56,6 +58,29 @@ interface Memory {
   readonly disp: (length: number) => number[];
   readonly rexX: number;
   readonly rexB: number;
+}
+
+/** A ModRM memory operand for `target` with the registers as they are: where no displacement leads there, without registers. */
+function memoryWith(random: Random, bits: 32 | 64, short: boolean, target: bigint, gpr: readonly bigint[]): Memory {
+  const registers = bits === 64 ? 16 : 8;
+  const width = short ? 32 : bits;
+  const base = random.below(registers);
+  const index = random.chance(0.5) ? random.below(registers) : 4;
+  const scale = random.below(4);
+  const scaled = index === 4 ? 0n : (gpr[index] ?? 0n) << BigInt(scale);
+  const disp = BigInt.asIntN(width, target - scaled - (gpr[base] ?? 0n));
+  if (BigInt.asIntN(32, disp) !== disp) {
+    return { mod: 0, rm: 4, sib: 0x25, rexX: 0, rexB: 0, disp: () => little(target, 4) };
+  }
+  const small = BigInt.asIntN(8, disp) === disp;
+  return {
+    mod: small ? 1 : 2,
+    rm: 4,
+    sib: (scale << 6) | ((index & 7) << 3) | (base & 7),
+    rexX: index >> 3,
+    rexB: base >> 3,
+    disp: () => little(disp, small ? 1 : 4),
+  };
 }
 
 /** A ModRM memory operand for `target` (an offset); sets the registers that it uses. */
@@ -164,7 +189,7 @@ export function encode(random: Random, form: Form, wish: Wish, gpr: bigint[]): E
       const field = form.modrm === 'r' ? reg & 7 : form.modrm;
       if (form.modrm === 'r') rexR = reg >> 3;
       if (memory) {
-        const m = memoryFor(random, bits, short, offset, gpr);
+        const m = (wish.keepRegisters ? memoryWith : memoryFor)(random, bits, short, offset, gpr);
         tail.push((m.mod << 6) | (field << 3) | m.rm);
         if (m.sib !== undefined) tail.push(m.sib);
         rexX = m.rexX;

@@ -22,11 +22,11 @@ const RBX = 3;
 const RSP = 4;
 const RBP = 5;
 /** IF is set for any process; bit 1 always. DF and the arithmetic flags are free. */
-const FIXED_FLAGS = 0x202n;
-const FREE_FLAGS = 0x8d5n;
+export const FIXED_FLAGS = 0x202n;
+export const FREE_FLAGS = 0x8d5n;
 const DF = 0x400n;
 
-function randomWindow(random: Random): Uint8Array {
+export function randomWindow(random: Random): Uint8Array {
   const window = new Uint8Array(WINDOW_SIZE);
   const view = new DataView(window.buffer);
   for (let i = 0; i < WINDOW_SIZE; i += 8) view.setBigUint64(i, random.value(), true);
@@ -34,7 +34,7 @@ function randomWindow(random: Random): Uint8Array {
 }
 
 /** XMM registers at random: bit patterns of anything. x87 is left as reset. */
-function randomFxsave(random: Random): Uint8Array {
+export function randomFxsave(random: Random): Uint8Array {
   const image = initialFxsave();
   const view = new DataView(image.buffer);
   for (let i = 0; i < 32; i++) view.setBigUint64(160 + i * 8, random.value(), true);

@@ -29,6 +29,7 @@ const DATA_ATTRIBUTES = 0xc0f3;
 const ALL = 0xffffffff;
 /** A repetition comes back to itself; a case that does so more often does not end. */
 const MAX_STEPS = 1000;
+const MAX_CYCLES = 100_000;
 
 /** Four-level tables for the pages of a case: all lie below 1 GiB. */
 function mapPages(ram: Ram): void {
@@ -90,8 +91,21 @@ function outcomeOf(cpu: EmulatedCpu, c: Case, faulted: boolean): Outcome {
   };
 }
 
-function runCase(cpu: EmulatedCpu, c: Case): Outcome | undefined {
+/** Runs code up to the INT3 that it leaves for, in slices of up to `slice` cycles. */
+function runWhole(cpu: EmulatedCpu, c: Case, slice: number): Outcome | undefined {
+  const end = cpu.cycles + MAX_CYCLES;
+  for (let n = 1; cpu.cycles < end; n++) {
+    const exit = cpu.run(cpu.cycles + (slice === MAX_CYCLES ? slice : (n % slice) + 1));
+    if (exit === RunExit.exception) return outcomeOf(cpu, c, true);
+    if (exit === RunExit.softInt) return outcomeOf(cpu, c, false);
+    if (exit !== RunExit.deadline) return undefined;
+  }
+  return undefined;
+}
+
+function runCase(cpu: EmulatedCpu, c: Case, slice: number): Outcome | undefined {
   prepare(cpu, c);
+  if (c.whole) return runWhole(cpu, c, slice);
   for (let n = 0; n < MAX_STEPS; n++) {
     const exit = cpu.run(cpu.cycles + 1);
     if (exit === RunExit.exception) return outcomeOf(cpu, c, true);
@@ -121,14 +135,15 @@ function createCpu(): { readonly cpu: EmulatedCpu; readonly engine: Engine } {
 /** A new CPU after so many handlers: random operands ask for far more of them than any program does. */
 const HANDLERS_PER_CPU = 3000;
 
-export function interpreterExecutor(): Executor {
+/** Cases of more than one instruction run in slices of 1 to `slice` cycles. */
+export function interpreterExecutor(slice = MAX_CYCLES): Executor {
   let made = createCpu();
   return {
-    name: 'interpreter',
+    name: slice === MAX_CYCLES ? 'interpreter' : `interpreter in slices of 1 to ${slice}`,
     run: (cases) =>
       cases.map((c) => {
         if (made.engine.handlers.size > HANDLERS_PER_CPU) made = createCpu();
-        return runCase(made.cpu, c);
+        return runCase(made.cpu, c, slice);
       }),
   };
 }

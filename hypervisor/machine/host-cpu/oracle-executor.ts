@@ -21,8 +21,10 @@ import {
 const PF = { present: 1, write: 2, user: 4 } as const;
 /** A repeated instruction comes back to itself after so many elements; a case that does so more often does not end. */
 const MAX_STEPS = 100;
+const MAX_WHOLE = 10_000;
+const INT3 = 0xcc;
 
-class CaseMemory implements OracleMemory {
+export class CaseMemory implements OracleMemory {
   readonly bytes = new Uint8Array(Number(ABSENT_PAGE - PAGES));
 
   private check(linear: bigint, size: number, write: boolean): void {
@@ -45,7 +47,7 @@ class CaseMemory implements OracleMemory {
 }
 
 /** Flat segments, as those of a process. */
-function prepare(c: Case): { state: OracleState; memory: CaseMemory } {
+export function prepare(c: Case): { state: OracleState; memory: CaseMemory } {
   const state = new OracleState();
   c.gpr.forEach((v, i) => {
     state.setReg(i, v);
@@ -67,7 +69,7 @@ function prepare(c: Case): { state: OracleState; memory: CaseMemory } {
   return { state, memory };
 }
 
-function outcomeOf(c: Case, state: OracleState, memory: CaseMemory, fault: OracleFault | undefined): Outcome {
+export function outcomeOf(c: Case, state: OracleState, memory: CaseMemory, fault: OracleFault | undefined): Outcome {
   const v = state.view;
   const fxsave = c.fxsave.slice();
   for (let i = 0; i < 256; i++) fxsave[160 + i] = v.getUint8(STATE.xmm + i);
@@ -90,6 +92,7 @@ function outcomeOf(c: Case, state: OracleState, memory: CaseMemory, fault: Oracl
 }
 
 function runCase(c: Case): Outcome | undefined {
+  if (c.whole) return runWhole(c);
   const decoded = decode(c.code, 0, c.code.length, { bits: c.bits });
   if (typeof decoded === 'string' || decoded.insn.sem === undefined) return undefined;
   const { state, memory } = prepare(c);
@@ -104,6 +107,25 @@ function runCase(c: Case): Outcome | undefined {
     throw e;
   }
   return outcomeOf(c, state, memory, undefined);
+}
+
+/** Code up to the INT3 that it leaves for. */
+function runWhole(c: Case): Outcome | undefined {
+  const { state, memory } = prepare(c);
+  const mode = { bits: c.bits, stackSize: c.bits === 64 ? 8 : 4 } as const;
+  try {
+    for (let n = 0; n < MAX_WHOLE; n++) {
+      const at = Number(state.rip - CODE_START);
+      if (!(at >= 0 && at < c.code.length) || c.code[at] === INT3) return outcomeOf(c, state, memory, undefined);
+      const decoded = decode(c.code, at, c.code.length - at, { bits: c.bits });
+      if (typeof decoded === 'string') return undefined;
+      oracleStep(state, memory, mode, decoded);
+    }
+  } catch (e) {
+    if (e instanceof OracleFault) return outcomeOf(c, state, memory, e);
+    if (!(e instanceof OracleSlow)) throw e;
+  }
+  return undefined;
 }
 
 export const oracleExecutor: Executor = { name: 'oracle', run: (cases) => cases.map(runCase) };

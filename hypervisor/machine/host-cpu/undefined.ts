@@ -7,7 +7,7 @@ const UD = 6;
 const GP = 13;
 
 /** The code page, which is data to no executor but the native one. */
-const isCode = (address: bigint): boolean => address >> 12n === CODE_START >> 12n;
+export const isCode = (address: bigint): boolean => address >> 12n === CODE_START >> 12n;
 
 const shiftCount = (c: Case, operand: Generated['decoded']['operands'][number] | undefined): number =>
   operand?.kind === 'imm' ? operand.lo : Number((c.gpr[1] ?? 0n) & 0xffn);
