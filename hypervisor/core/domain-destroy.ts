@@ -43,7 +43,6 @@ export function reapDomain(hv: Hypervisor, domain: Domain): boolean {
   for (const v of domain.vcpus) hv.machine.freeContext(v.context);
   if (domain.sharedInfoMfn !== INVALID_MFN) hv.frames.unshare(domain.sharedInfoMfn);
   domain.sharedInfoMfn = INVALID_MFN;
-  domain.grants.destroy();
   hv.frames.unregister(domain);
   hv.domains.delete(domain.id);
   hv.sendGlobalVirq(VIRQ_DOM_EXC);
