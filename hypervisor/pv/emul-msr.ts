@@ -1,4 +1,4 @@
-// RDMSR and WRMSR of a PV guest's kernel: the answers of Xen 4.17 for an Intel machine (guest_rdmsr, guest_wrmsr, xen/arch/x86/msr.c;
+// RDMSR and WRMSR of a PV guest's kernel: the answers of Xen 4.17 (guest_rdmsr, guest_wrmsr, xen/arch/x86/msr.c;
 // read_msr, write_msr, xen/arch/x86/pv/emul-priv-op.c). Since 4.15 an MSR that is not listed is #GP, unless msr_relaxed.
 
 import { PGT_writable_page } from '../core/frame-types.ts';
@@ -13,7 +13,7 @@ import { readTsc } from '../machine/system/time.ts';
 import { XEN_MSR_PAT } from './context-switch.ts';
 import { XEN_EFER } from './control-registers.ts';
 import { HYPERCALL_MSR } from './cpuid.ts';
-import { featuresOf } from './cpuid-policy.ts';
+import { featuresOf, profileOf } from './cpuid-policy.ts';
 import type { Outcome } from './emul-priv-op.ts';
 import { writeHypercallPage } from './hypercall-page.ts';
 
@@ -33,14 +33,30 @@ const IA32_PERF_CAPABILITIES = 0x345;
 const LONG_MODE = 0x500n;
 /** CPUID faulting is all that a guest sees of MSR_PLATFORM_INFO. */
 const CPUID_FAULTING = 1n << 31n;
-/** INTEL_GUEST_MCG_CAP: two banks, MCG_SER_P, MCG_TES_P (xen/arch/x86/cpu/mcheck/vmce.c). */
+/** INTEL_GUEST_MCG_CAP: two banks, MCG_SER_P, MCG_TES_P; AMD's has the banks only (xen/arch/x86/cpu/mcheck/vmce.c). */
 const GUEST_MCG_CAP = 0x100_0802n;
 const GUEST_MC_BANKS = 2;
 /** guest_misc_enable(): performance monitoring and MONITOR off; BTS, PEBS unavailable; xTPR disabled. */
 const guestMiscEnable = (v: bigint): bigint => (v & ~((1n << 7n) | (1n << 18n))) | (1n << 11n) | (1n << 12n) | (1n << 23n);
 
-const isPerformanceCounter = (n: number): boolean =>
+/** Numbers of AMD's (APM Vol 2, appendix A). */
+const K7_EVNTSEL0 = 0xc001_0000;
+const K8_HWCR = 0xc001_0015;
+const FAM15H_EVNTSEL0 = 0xc001_0200;
+const K7_FID_VID_CTL = 0xc001_0041;
+const K8_PSTATE_LIMIT = 0xc001_0061;
+const AMD64_DE_CFG = 0xc001_1029;
+
+const isAmdCounter = (n: number): boolean =>
+  (n >= K7_EVNTSEL0 && n <= K7_EVNTSEL0 + 7) || (n >= FAM15H_EVNTSEL0 && n <= FAM15H_EVNTSEL0 + 11);
+/** FID_VID control and status, and the P-states: read as zero, writes are ignored. */
+const isAmdPowerMsr = (n: number): boolean =>
+  n === K7_FID_VID_CTL || n === K7_FID_VID_CTL + 1 || (n >= K8_PSTATE_LIMIT && n <= K8_PSTATE_LIMIT + 10);
+const isIntelCounter = (n: number): boolean =>
   (n >= 0xc1 && n <= 0xc8) || (n >= 0x186 && n <= 0x189) || (n >= 0x309 && n <= 0x30b) || (n >= 0x38d && n <= 0x390);
+/** The vPMU is off: counters read as zero and take any value. */
+const isPerformanceCounter = (vcpu: Vcpu, n: number): boolean => (isAmd(vcpu) ? isAmdCounter(n) : isIntelCounter(n));
+const isAmd = (vcpu: Vcpu): boolean => profileOf(vcpu.cpu).vendor === 'AuthenticAMD';
 const isMcBank = (n: number): boolean => n >= IA32_MC0_CTL && n < IA32_MC0_CTL + 4 * GUEST_MC_BANKS;
 
 const machineMsr = (vcpu: Vcpu, n: number): bigint | undefined =>
@@ -52,14 +68,21 @@ export function readGuestMsr(vcpu: Vcpu, n: number): bigint | undefined {
   const base = (seg: number) => (domain.is32bit ? undefined : regs.big(STATE.seg + seg * 16 + 8));
   switch (n) {
     case MSR.IA32_PLATFORM_ID:
+      return isAmd(vcpu) ? undefined : machineMsr(vcpu, n);
     case MSR.IA32_BIOS_SIGN_ID:
       return machineMsr(vcpu, n);
+    case K8_HWCR:
+      // TscFreqSel would come with an invariant TSC.
+      return isAmd(vcpu) ? 0n : undefined;
+    case AMD64_DE_CFG:
+      // LFENCE is dispatch serialising.
+      return isAmd(vcpu) ? 2n : undefined;
     case MSR.MSR_PLATFORM_INFO:
       return CPUID_FAULTING;
     case MSR.MSR_MISC_FEATURES_ENABLES:
       return pv.cpuidFaulting ? 1n : 0n;
     case MSR.IA32_MCG_CAP:
-      return GUEST_MCG_CAP;
+      return isAmd(vcpu) ? BigInt(GUEST_MC_BANKS) : GUEST_MCG_CAP;
     case MSR.IA32_MCG_STATUS:
       return 0n;
     // MCG_CTL_P is clear, so there is no MCG_CTL.
@@ -68,6 +91,7 @@ export function readGuestMsr(vcpu: Vcpu, n: number): bigint | undefined {
     case IA32_PERF_STATUS:
     case IA32_PERF_CTL:
     case IA32_THERM_STATUS:
+      return isAmd(vcpu) ? undefined : 0n;
     case IA32_PERF_CAPABILITIES:
       return 0n;
     case MSR.IA32_FS_BASE:
@@ -89,8 +113,8 @@ export function readGuestMsr(vcpu: Vcpu, n: number): bigint | undefined {
     case HYPERCALL_MSR:
       return 0n;
     default:
-      if (isPerformanceCounter(n)) return 0n;
-      return isMcBank(n) ? 0n : undefined;
+      if (isPerformanceCounter(vcpu, n) || isMcBank(n)) return 0n;
+      return isAmd(vcpu) && isAmdPowerMsr(n) ? 0n : undefined;
   }
 }
 
@@ -104,8 +128,11 @@ export function writeGuestMsr(hv: Hypervisor, vcpu: Vcpu, n: number, v: bigint):
   };
   switch (n) {
     case MSR.IA32_BIOS_SIGN_ID:
-      // Software writes 0 before it reads the microcode version.
-      return v === 0n;
+      // On Intel, software writes 0 before it reads the microcode version.
+      return v === 0n && !isAmd(vcpu);
+    case K8_HWCR:
+    case AMD64_DE_CFG:
+      return isAmd(vcpu);
     case MSR.MSR_MISC_FEATURES_ENABLES:
       if (v & ~1n) return false;
       pv.cpuidFaulting = v === 1n;
@@ -131,14 +158,15 @@ export function writeGuestMsr(hv: Hypervisor, vcpu: Vcpu, n: number, v: bigint):
     // Frequency and temperature are not a domU's business: accepted and ignored.
     case IA32_MPERF:
     case IA32_APERF:
+      return true;
     case IA32_PERF_CTL:
     case IA32_THERM_CONTROL:
     case IA32_ENERGY_PERF_BIAS:
-      return true;
+      return !isAmd(vcpu);
     case HYPERCALL_MSR:
       return placeHypercallPage(hv, vcpu, v);
     default:
-      return isPerformanceCounter(n) || isMcBank(n);
+      return isPerformanceCounter(vcpu, n) || isMcBank(n) || (isAmd(vcpu) && isAmdPowerMsr(n));
   }
 }
 
