@@ -1,10 +1,10 @@
 // Every form of every integer instruction and of SSE, on the host's own CPU, the oracle and the interpreter. Where there is no such host the
-// interpreter is still held against the oracle.
+// interpreter is still held against the oracle. Then random programs, in one run and cut into slices.
 
 import { afterAll, describe, expect, it } from 'vitest';
 import { FAMILIES } from '../isa/index.ts';
 import type { Executor } from './case.ts';
-import { conformance } from './conformance.ts';
+import { conformance, sequenceConformance } from './conformance.ts';
 import { interpreterExecutor } from './interpreter-executor.ts';
 import { nodeNative } from './node-native.ts';
 import { oracleExecutor } from './oracle-executor.ts';
@@ -32,4 +32,11 @@ describe.each([64, 32] as const)('in %i-bit code', (bits) => {
     expect(differences.get(mnemonic)?.slice(0, 5)).toEqual([]);
     expect(compared.get(mnemonic) ?? 0).toBeGreaterThan(0);
   });
+});
+
+it.each([64, 32] as const)('random programs of %i-bit code end the same everywhere', (bits) => {
+  const run = { instructions: STAGED, bits, seed: 7 + bits, programs: 60, length: 20 };
+  const { compared, differences } = sequenceConformance({ ...run, executors: [...executors, interpreterExecutor(5)] });
+  expect(differences).toEqual([]);
+  expect(compared).toBeGreaterThan(0);
 });
