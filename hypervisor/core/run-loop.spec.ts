@@ -28,6 +28,17 @@ describe('the run loop', () => {
     expect(hv.now()).toBe(SECONDS);
   });
 
+  it('leaves idle time to a host that wants it real', () => {
+    const { hv } = createBench();
+    hv.timers.set(new Timer(() => {}), SECONDS);
+    const asked: number[] = [];
+    const maySkipTo = (ns: number): boolean => asked.push(ns) === 2;
+    expect(hv.run({ maySkipTo })).toBe('asleep');
+    expect(hv.now()).toBe(0);
+    expect(hv.run({ maySkipTo })).toBe('idle');
+    expect(asked).toEqual([SECONDS, SECONDS]);
+  });
+
   it('runs a lone vCPU up to the next timer in one piece', () => {
     const { hv, cpus } = createBench();
     createScriptedDomain(hv);

@@ -15,14 +15,19 @@ import { RUNSTATE, type Vcpu } from './vcpu.ts';
 
 const WINDOW = 10 * MICROSECS;
 
-/** Why run() came back: nothing will ever happen without input from the host; host I/O is awaited; the limit; `stop` said so. */
-export type RunEnd = 'idle' | 'waiting' | 'limit' | 'stopped';
+/**
+ * Why run() came back: nothing will ever happen without input from the host; host I/O is awaited; the limit; `stop` said so; or all
+ * sleep until a timer and `maySkipTo` would not have the time skipped.
+ */
+export type RunEnd = 'idle' | 'waiting' | 'limit' | 'stopped' | 'asleep';
 
 export interface RunOptions {
   /** Virtual cycles since boot at which to come back. */
   untilCycles?: number;
   /** Asked between windows. */
   stop?: () => boolean;
+  /** Asked before idle time is skipped to system time `ns`: a host that paces guests by the wall clock says no and comes again later. */
+  maySkipTo?: (ns: number) => boolean;
 }
 
 export class RunLoop {
@@ -47,6 +52,7 @@ export class RunLoop {
       if (busy.length === 0) {
         if (hv.isHostBusy) return 'waiting';
         if (next === Number.POSITIVE_INFINITY) return 'idle';
+        if (options.maySkipTo?.(hv.clock.toNs(next)) === false) return 'asleep';
         this.advance(next);
       } else if (busy.length === 1) this.advance(this.runAlone(busy[0]!, next));
       else this.advance(this.runTogether(busy, Math.min(next, hv.baseCycles + hv.clock.toCycles(WINDOW))));
