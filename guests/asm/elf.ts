@@ -138,7 +138,7 @@ export function writeElf(linked: Linked, options: ElfOptions): Uint8Array {
   headers.push({ name: '.note.Xen', type: SHT.NOTE, flags: 0, address: 0n, offset: noteOffset, size: notes.length, align: 4 });
 
   const names = new StringTable();
-  const symbols = [new Uint8Array(symentsize)];
+  const symbols: Uint8Array[] = [new Uint8Array(symentsize)];
   for (const { name, address, size, section } of linked.symbols) {
     const info = linked.sections[section]!.execute ? STB_GLOBAL_FUNC : STB_GLOBAL_OBJECT;
     const nameAt = names.add(name);

@@ -106,6 +106,13 @@ export class Image {
     this.labels.set(full, { section: this.current, offset: this.current.length });
   }
 
+  /** A label that leaves the scope of local labels as it is: for macros that need an address all may know. */
+  alias(name: string): void {
+    const { scope } = this;
+    this.label(name);
+    this.scope = scope;
+  }
+
   get offset(): number {
     return this.current.length;
   }
