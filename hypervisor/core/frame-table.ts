@@ -241,7 +241,9 @@ export class FrameTable {
     if (mfn !== INVALID_MFN) this.share(mfn, domid, writable);
     return mfn;
   }
+  /** Takes such a frame back: at once, or when the last mapping of it is gone; until then nobody can make new ones. */
   unshare(mfn: Mfn): void {
+    if (this.refs[mfn]! > 1) this.owner[mfn] = DOMID_XEN;
     this.putAllocated(mfn);
   }
 

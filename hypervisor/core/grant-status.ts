@@ -81,6 +81,12 @@ export interface CopyGrant {
 }
 const failed = (status: number): CopyGrant => ({ status, mfn: INVALID_MFN, offset: 0, length: 0 });
 
+/** A status that was set in vain. */
+function withdraw(rd: Domain, ref: number, act: ActiveGrant, readonly: boolean, status: number): CopyGrant {
+  fixStatus(rd, ref, act, !readonly);
+  return failed(status);
+}
+
 /** acquire_grant_for_copy(): pins a grant of rd for the domain `grantee`. Undone by releaseForCopy() and putPage(). */
 export function acquireForCopy(
   hv: Hypervisor,
@@ -97,10 +103,6 @@ export function acquireForCopy(
   if (act.pin !== 0 && (act.domid !== grantee || act.pin & PIN.overflowMask)) return failed(GNTST_general_error);
   const mustSet = act.pin === 0 || (!readonly && !(act.pin & PIN.writeMask));
   const at = grants.entryAt(ref);
-  const fail = (status: number): CopyGrant => {
-    fixStatus(rd, ref, act, !readonly);
-    return failed(status);
-  };
 
   let mfn: Mfn;
   if (grants.version === 2 && (grants.flags(ref) & GTF_type_mask) === GTF_transitive) {
@@ -110,17 +112,17 @@ export function acquireForCopy(
     }
     const transDomid = ram.read16((at + 4) as Maddr);
     const transRef = ram.read32((at + 8) as Maddr);
-    if (!allowTransitive || transDomid === rd.id) return fail(GNTST_general_error);
+    if (!allowTransitive || transDomid === rd.id) return withdraw(rd, ref, act, readonly, GNTST_general_error);
     const td = hv.domain(transDomid);
-    if (td === undefined) return fail(GNTST_general_error);
+    if (td === undefined) return withdraw(rd, ref, act, readonly, GNTST_general_error);
     const t = acquireForCopy(hv, td, transRef, rd.id, readonly, false);
-    if (t.status !== GNTST_okay) return fail(t.status);
+    if (t.status !== GNTST_okay) return withdraw(rd, ref, act, readonly, t.status);
     mfn = t.mfn;
-    if (act.pin === 0) fill(act, grantee, mfn, t.offset, t.length, true, transDomid, transRef);
+    if (act.pin === 0) fillActive(act, grantee, mfn, t.offset, t.length, true, transDomid, transRef);
     else if (act.mfn !== mfn || act.transDomid !== transDomid || act.transRef !== transRef || !act.isSubPage) {
       releaseForCopy(hv, td, transRef, readonly);
       frames.putPage(mfn);
-      return fail(GNTST_general_error);
+      return withdraw(rd, ref, act, readonly, GNTST_general_error);
     }
   } else if (mustSet) {
     const rc = setStatus(hv, rd, ref, act, readonly, false, grantee);
@@ -129,23 +131,24 @@ export function acquireForCopy(
     const offset = isSubPage ? ram.read16((at + 4) as Maddr) : 0;
     const length = isSubPage ? ram.read16((at + 6) as Maddr) : 4096;
     mfn = getPagedFrame(hv, rd, grantFrame(hv, rd, ref), readonly);
-    if (mfn === INVALID_MFN) return fail(GNTST_bad_page);
-    if (act.pin === 0) fill(act, grantee, mfn, offset, length, isSubPage, rd.id, ref);
+    if (mfn === INVALID_MFN) return withdraw(rd, ref, act, readonly, GNTST_bad_page);
+    if (act.pin === 0) fillActive(act, grantee, mfn, offset, length, isSubPage, rd.id, ref);
     else if (act.mfn !== mfn) {
       // The entry was rewritten under a read pin; what is pinned is what counts.
       frames.putPage(mfn);
       mfn = act.mfn;
-      if (!frames.getPage(mfn, rd.id)) return fail(GNTST_bad_domain);
+      if (!frames.getPage(mfn, rd.id)) return withdraw(rd, ref, act, readonly, GNTST_bad_domain);
     }
   } else {
     mfn = act.mfn;
-    if (rd.isDying || !frames.getPage(mfn, rd.id)) return fail(GNTST_bad_domain);
+    if (rd.isDying || !frames.getPage(mfn, rd.id)) return withdraw(rd, ref, act, readonly, GNTST_bad_domain);
   }
   act.pin += readonly ? PIN.hstr : PIN.hstw;
   return { status: GNTST_okay, mfn, offset: act.start, length: act.length };
 }
 
-function fill(
+/** What is trusted of a grant from now on until its last pin is gone. */
+export function fillActive(
   act: ActiveGrant,
   domid: number,
   mfn: Mfn,
@@ -155,7 +158,13 @@ function fill(
   transDomid: number,
   transRef: number,
 ): void {
-  Object.assign(act, { domid, mfn, start, length, isSubPage, transDomid, transRef });
+  act.domid = domid;
+  act.mfn = mfn;
+  act.start = start;
+  act.length = length;
+  act.isSubPage = isSubPage;
+  act.transDomid = transDomid;
+  act.transRef = transRef;
 }
 
 /** release_grant_for_copy(): page references are the caller's. */

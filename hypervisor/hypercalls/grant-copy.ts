@@ -38,7 +38,18 @@ interface Side {
   mfn: Mfn;
   offset: number;
   length: number;
-  release(): void;
+  readonly: boolean;
+  domain: Domain;
+}
+
+function release(c: HypercallContext, s: Side | null): void {
+  if (s === null) return;
+  if (!s.readonly) c.hv.frames.putType(s.mfn);
+  letGo(c, s);
+}
+function letGo(c: HypercallContext, s: Side): void {
+  if (s.isGref) releaseForCopy(c.hv, s.domain, s.what, s.readonly);
+  c.hv.frames.putPage(s.mfn);
 }
 
 export function copyGrants(c: HypercallContext, uop: number, count: number): number {
@@ -70,8 +81,8 @@ export function copyGrants(c: HypercallContext, uop: number, count: number): num
       }
     }
     if (status !== GNTST_okay) {
-      source?.release();
-      dest?.release();
+      release(c, source);
+      release(c, dest);
       source = null;
       dest = null;
     }
@@ -80,8 +91,8 @@ export function copyGrants(c: HypercallContext, uop: number, count: number): num
       break;
     }
   }
-  source?.release();
-  dest?.release();
+  release(c, source);
+  release(c, dest);
   return rc;
 }
 
@@ -89,7 +100,7 @@ export function copyGrants(c: HypercallContext, uop: number, count: number): num
 function claim(c: HypercallContext, old: Side | null, domid: number, isGref: boolean, what: number, readonly: boolean): Side | number {
   if (old !== null) {
     if (old.domid === domid && old.isGref === isGref && old.what === what) return old;
-    old.release();
+    release(c, old);
   }
   // Only one's own frames may be named by number.
   if (domid !== DOMID_SELF && !isGref) return GNTST_permission_denied;
@@ -108,19 +119,10 @@ function claim(c: HypercallContext, old: Side | null, domid: number, isGref: boo
     mfn = getPagedFrame(hv, d, what, readonly);
     if (mfn === INVALID_MFN) return GNTST_bad_page;
   }
-  const letGo = (): void => {
-    if (isGref) releaseForCopy(hv, d, what, readonly);
-    frames.putPage(mfn);
-  };
-  if (!readonly && frames.getType(mfn, PGT_writable_page) !== 0) {
-    letGo();
-    return GNTST_general_error;
-  }
-  const release = (): void => {
-    if (!readonly) frames.putType(mfn);
-    letGo();
-  };
-  return { domid, isGref, what, mfn, offset, length, release };
+  const side: Side = { domid, isGref, what, mfn, offset, length, readonly, domain: d };
+  if (readonly || frames.getType(mfn, PGT_writable_page) === 0) return side;
+  letGo(c, side);
+  return GNTST_general_error;
 }
 
 function copyBytes(c: HypercallContext, source: Side, from: number, dest: Side, to: number, length: number): number {

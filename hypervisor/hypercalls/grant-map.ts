@@ -22,8 +22,7 @@ import {
 import type { Domain } from '../core/domain.ts';
 import { PGT_writable_page } from '../core/frame-types.ts';
 import { PIN } from '../core/grant-limits.ts';
-import { fixStatus, getPagedFrame, grantFrame, setStatus } from '../core/grant-status.ts';
-import type { ActiveGrant } from '../core/grant-table.ts';
+import { fillActive, fixStatus, getPagedFrame, grantFrame, setStatus } from '../core/grant-status.ts';
 import { type Gfn, INVALID_MFN, type Mfn } from '../core/ids.ts';
 import { P2M_TYPES } from '../core/p2m.ts';
 import { clearEntry, isUsableGfn } from '../core/p2m-physmap.ts';
@@ -60,13 +59,12 @@ function mapOne(c: HypercallContext, flags: number, dom: number, ref: number, ad
   return { status: GNTST_okay, handle, dev_bus_addr: r.mfn * 4096 };
 }
 
+/** What map_grant_ref() does between finding the domains and entering the handle: status and, on success, the frame. */
 function pinAndMap(c: HypercallContext, rd: Domain, ref: number, flags: number, address: number): { status: number; mfn: Mfn } {
   const { hv } = c;
-  const { frames } = hv;
   const ld = c.domain;
   const rgt = rd.grants;
   const readonly = (flags & GNTMAP_readonly) !== 0;
-  const failed = (status: number) => ({ status, mfn: INVALID_MFN });
   if (ref >= rgt.entries) return failed(GNTST_bad_gntref);
   const act = rgt.activeEntry(ref);
   if (act.pin !== 0 && (act.domid !== ld.id || act.pin & PIN.overflowMask || act.isSubPage)) return failed(GNTST_general_error);
@@ -83,44 +81,49 @@ function pinAndMap(c: HypercallContext, rd: Domain, ref: number, flags: number, 
         return failed(GNTST_bad_page);
       }
       hasRef = true;
-      Object.assign(act, { domid: ld.id, mfn, start: 0, length: 4096, isSubPage: false, transDomid: rd.id, transRef: ref });
+      fillActive(act, ld.id, mfn, 0, 4096, false, rd.id, ref);
     }
   }
   const pins = pinIncrement(flags, readonly);
   act.pin += pins;
-  if (!hasRef && !frames.getPage(mfn, rd.id)) return undo(rd, ref, act, pins, readonly, failed(GNTST_general_error));
+  const status = hasRef || hv.frames.getPage(mfn, rd.id) ? mapFrame(c, rd, mfn, flags, address) : GNTST_general_error;
+  if (status === GNTST_okay) return { status, mfn };
+  act.pin -= pins;
+  fixStatus(rd, ref, act, !readonly);
+  return failed(status);
+}
 
-  // One reference is held now; each kind of mapping needs one of its own, and a writable type.
+const failed = (status: number): { status: number; mfn: Mfn } => ({ status, mfn: INVALID_MFN });
+
+/** One reference is held by the caller; each kind of mapping needs one of its own, and a writable type. All are dropped on failure. */
+function mapFrame(c: HypercallContext, rd: Domain, mfn: Mfn, flags: number, address: number): number {
+  const { frames } = c.hv;
+  const ld = c.domain;
+  const readonly = (flags & GNTMAP_readonly) !== 0;
   let refs = 1;
   let types = 0;
-  const undoFrame = (status: number) => {
-    while (types-- > 0) frames.putType(mfn);
-    while (refs-- > 0) frames.putPage(mfn);
-    return undo(rd, ref, act, pins, readonly, failed(status));
-  };
+  let status: number = GNTST_okay;
   if (flags & GNTMAP_device_map && !readonly) {
-    if (frames.getType(mfn, PGT_writable_page) !== 0) return undoFrame(GNTST_general_error);
-    types++;
+    if (frames.getType(mfn, PGT_writable_page) === 0) types++;
+    else status = GNTST_general_error;
   }
-  if (flags & GNTMAP_host_map) {
+  if (flags & GNTMAP_host_map && status === GNTST_okay) {
     if (flags & GNTMAP_device_map) {
       frames.getPage(mfn, rd.id);
       refs++;
     }
     if (takesType(readonly, ld, rd)) {
-      if (frames.getType(mfn, PGT_writable_page) !== 0) return undoFrame(GNTST_general_error);
-      types++;
+      if (frames.getType(mfn, PGT_writable_page) === 0) types++;
+      else status = GNTST_general_error;
     }
-    const rc = ld.isTranslated ? createP2mMapping(c, address, mfn, flags) : createPvMapping(hv, c.vcpu, address, mfn, flags);
-    if (rc !== GNTST_okay) return undoFrame(rc);
+    if (status === GNTST_okay) {
+      status = ld.isTranslated ? createP2mMapping(c, address, mfn, flags) : createPvMapping(c.hv, c.vcpu, address, mfn, flags);
+    }
   }
-  return { status: GNTST_okay, mfn };
-}
-
-function undo<T>(rd: Domain, ref: number, act: ActiveGrant, pins: number, readonly: boolean, result: T): T {
-  act.pin -= pins;
-  fixStatus(rd, ref, act, !readonly);
-  return result;
+  if (status === GNTST_okay) return status;
+  while (types-- > 0) frames.putType(mfn);
+  while (refs-- > 0) frames.putPage(mfn);
+  return status;
 }
 
 function pinIncrement(flags: number, readonly: boolean): number {
@@ -195,26 +198,27 @@ function unmapAll(c: HypercallContext, count: number, unmap: (i: number) => Unma
   return rc;
 }
 
+const notUnmapped = (status: number): Unmapped => ({ status, done: 0, rd: null, ref: 0 });
+
 function unmapCommon(c: HypercallContext, handle: number, hostAddr: number, devBusAddr: number, newAddr: number): Unmapped {
   const ld = c.domain;
   const map = ld.grants.maptrack[handle];
-  const failed = (status: number): Unmapped => ({ status, done: 0, rd: null, ref: 0 });
-  if (map === undefined || map.flags === 0) return failed(GNTST_bad_handle);
+  if (map === undefined || map.flags === 0) return notUnmapped(GNTST_bad_handle);
   const rd = c.hv.domain(map.domid);
   if (rd === undefined) {
     // The granter is gone although this handle pinned its page: the mapping was removed behind the grant's back.
     ld.crash(`grant handle ${handle} of vanished domain ${map.domid}`);
-    return failed(GNTST_bad_handle);
+    return notUnmapped(GNTST_bad_handle);
   }
   const { ref, flags } = map;
   const { mfn } = rd.grants.activeEntry(ref);
-  if (devBusAddr !== 0 && devBusAddr !== mfn * 4096) return failed(GNTST_general_error);
+  if (devBusAddr !== 0 && devBusAddr !== mfn * 4096) return notUnmapped(GNTST_general_error);
   let done = 0;
   if (hostAddr !== 0 && flags & GNTMAP_host_map) {
     const rc = ld.isTranslated
       ? removeP2mMapping(c, hostAddr, mfn, newAddr, flags)
       : replacePvMapping(c.hv, c.vcpu, hostAddr, mfn, newAddr, flags);
-    if (rc < 0) return failed(rc);
+    if (rc < 0) return notUnmapped(rc);
     map.flags &= ~GNTMAP_host_map;
     done |= GNTMAP_host_map | (flags & GNTMAP_readonly);
   }

@@ -68,4 +68,28 @@ describe('a store to a page table that is mapped read-only', () => {
     expect(w.hv.ram.read32((w.guest.frame(10) * 4096 + 28) as Maddr)).toBe(1);
     expect(w.audit()).toEqual([]);
   });
+
+  it('through a translation from the time when it was plain memory is caught all the same', () => {
+    // mov [rdi],rsi; hlt
+    const w = createMemoryWorld({ code: [0x48, 0x89, 0x37, 0xf4] });
+    const pt = pageTablesOf(w.hv.frames);
+    const { cpu, vcpu } = w.guest;
+    const table = w.guest.frame(10);
+    vcpu.pv.trapTable[14] = { selector: 0xe033, address: w.guest.lin(1) as Lin, dpl: 0, ifFlag: false };
+    w.guest.enter();
+    cpu.setRegLin(RDI, w.guest.lin(10, 24));
+    cpu.setRegLin(RSI, 0);
+    cpu.run(cpu.cycles + 1);
+    expect(cpu.rip).toBe(w.guest.lin(0, 3));
+    // The guest makes the mapping read-only without a flush, and pins the page.
+    const at = guestL1Entry(pt, vcpu, w.guest.lin(10) as Lin) as Maddr;
+    expect(modL1Entry(pt, at, (table << 12) | 5, 0, 0, vcpu.domain, 1)).toBe(0);
+    expect(pt.pin(table, 1, 1)).toBe(0);
+    cpu.rip = w.guest.lin(0) as Lin;
+    cpu.setRegLin(RSI, table * 4096 + 7);
+    w.guest.step();
+    expect(cpu.rip).toBe(w.guest.lin(1));
+    expect(w.hv.ram.read32((table * 4096 + 24) as Maddr)).toBe(0);
+    expect(w.audit()).toEqual([]);
+  });
 });
