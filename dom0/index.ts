@@ -1,5 +1,6 @@
 // dom0: a domain whose kernel is TypeScript, with the toolstack and the backends.
 
+export * from './consoled/index.ts';
 export * from './kernel/evtchn.ts';
 export * from './kernel/gnttab.ts';
 export * from './kernel/hypercall.ts';
@@ -11,5 +12,8 @@ export * from './toolstack/domain-builder.ts';
 export * from './toolstack/elf.ts';
 export { DomainBuildError } from './toolstack/errors.ts';
 export * from './toolstack/kernel-image.ts';
+export * from './toolstack/lifecycle.ts';
 export { readNamedFile } from './toolstack/node-files.ts';
 export type { PvLayout } from './toolstack/pv-layout.ts';
+export * from './toolstack/xlcfg.ts';
+export * from './xenstored/index.ts';

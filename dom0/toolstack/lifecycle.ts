@@ -1,0 +1,168 @@
+// The life of domains as libxl leads it: build, tell XenStore and the console daemon, let run, notice the end, destroy.
+import {
+  type Domid,
+  domid,
+  SHUTDOWN_crash,
+  SHUTDOWN_poweroff,
+  SHUTDOWN_reboot,
+  SHUTDOWN_soft_reset,
+  SHUTDOWN_suspend,
+  SHUTDOWN_watchdog,
+  VIRQ_DOM_EXC,
+  XEN_DOMCTL_destroydomain,
+  XEN_DOMCTL_getdomaininfo,
+  XEN_DOMCTL_SCHEDOP_putinfo,
+  XEN_DOMCTL_scheduler_op,
+  XEN_DOMCTL_unpausedomain,
+  XEN_DOMINF_shutdown,
+  XEN_DOMINF_shutdownmask,
+  XEN_DOMINF_shutdownshift,
+  XEN_SCHEDULER_CREDIT,
+  xen_domctl_getdomaininfo,
+  xen_domctl_scheduler_op,
+} from '@ringworld/abi';
+import { Consoled, type ConsoleSink, type DomainConsole } from '../consoled/index.ts';
+import { EventChannels } from '../kernel/evtchn.ts';
+import { GrantTable } from '../kernel/gnttab.ts';
+import type { Hypercalls } from '../kernel/hypercall.ts';
+import { Privcmd } from '../kernel/privcmd.ts';
+import { startXenstored, type Xenstored, XsClient } from '../xenstored/index.ts';
+import type { Decompressors } from './decompress/index.ts';
+import { buildPvDomain, type NamedBytes } from './domain-builder.ts';
+import { removeDomainNodes, writeDom0Nodes, writeDomainNodes } from './lifecycle-store.ts';
+import type { ActionOnShutdown, DomainConfig } from './xlcfg.ts';
+
+export type ShutdownReason = 'poweroff' | 'reboot' | 'suspend' | 'crash' | 'watchdog' | 'soft-reset';
+
+const REASONS: Readonly<Record<number, ShutdownReason>> = {
+  [SHUTDOWN_poweroff]: 'poweroff',
+  [SHUTDOWN_reboot]: 'reboot',
+  [SHUTDOWN_suspend]: 'suspend',
+  [SHUTDOWN_crash]: 'crash',
+  [SHUTDOWN_watchdog]: 'watchdog',
+  [SHUTDOWN_soft_reset]: 'soft-reset',
+};
+
+/** The files that a configuration names, read. */
+export interface DomainFiles {
+  readonly kernel: NamedBytes;
+  readonly ramdisk: NamedBytes | null;
+}
+
+export interface LiveDomain {
+  readonly domid: Domid;
+  readonly config: DomainConfig;
+  readonly console: DomainConsole;
+  /** Null while it runs. */
+  shutdown: { readonly code: number; readonly reason: ShutdownReason } | null;
+}
+
+export class Toolstack {
+  readonly privcmd: Privcmd;
+  readonly evtchn: EventChannels;
+  readonly xenstored: Xenstored;
+  readonly xs: XsClient;
+  readonly consoled: Consoled;
+  readonly domains = new Map<Domid, LiveDomain>();
+  /** Called when a domain has shut down; it is still there until it is destroyed. Not to be destroyed from within the call. */
+  onShutdown: (domain: LiveDomain) => void = () => {};
+  private readonly decompressors: Decompressors;
+
+  constructor(xen: Hypercalls, decompressors: Decompressors) {
+    this.decompressors = decompressors;
+    this.privcmd = new Privcmd(xen);
+    this.evtchn = new EventChannels(xen);
+    const grants = new GrantTable(xen);
+    this.xenstored = startXenstored(this.evtchn, grants);
+    this.xs = new XsClient(this.xenstored);
+    this.consoled = new Consoled(this.evtchn, grants);
+    writeDom0Nodes(this.xs);
+    this.evtchn.bindVirq(VIRQ_DOM_EXC, () => this.checkDomains());
+  }
+
+  /** Builds a domain that is paused. Throws DomainBuildError. */
+  create(config: DomainConfig, files: DomainFiles, sink: ConsoleSink): LiveDomain {
+    const built = buildPvDomain(
+      this.privcmd,
+      {
+        kernel: files.kernel,
+        ...(files.ramdisk === null ? {} : { ramdisk: files.ramdisk }),
+        cmdline: config.cmdline,
+        memoryMiB: config.memoryMiB,
+        maxMemoryMiB: config.maxMemoryMiB,
+        vcpus: config.maxVcpus,
+        uuid: config.uuid,
+        ...(config.maxGrantFrames === null ? {} : { maxGrantFrames: config.maxGrantFrames }),
+        ...(config.maxMaptrackFrames === null ? {} : { maxMaptrackFrames: config.maxMaptrackFrames }),
+        ...(config.maxEventChannels === null ? {} : { maxEventChannels: config.maxEventChannels }),
+      },
+      this.decompressors,
+    );
+    const dom = built.domid;
+    if (config.cpuWeight !== null) this.setWeight(dom, config.cpuWeight);
+    writeDomainNodes(this.xs, { domid: dom, config, console: built.console, store: built.store });
+    this.xenstored.introduce(dom, built.store.port);
+    const console = this.consoled.connect(dom, built.console.port, sink);
+    const domain: LiveDomain = { domid: dom, config, console, shutdown: null };
+    this.domains.set(dom, domain);
+    return domain;
+  }
+
+  unpause(domain: LiveDomain): void {
+    this.privcmd.domctl(XEN_DOMCTL_unpausedomain, domain.domid);
+  }
+
+  /** Backends first, since they hold pages of the domain. */
+  destroy(domain: LiveDomain): void {
+    this.domains.delete(domain.domid);
+    this.consoled.disconnect(domain.domid);
+    this.xenstored.release(domain.domid);
+    this.privcmd.domctl(XEN_DOMCTL_destroydomain, domain.domid);
+    removeDomainNodes(this.xs, domain.domid, domain.config);
+  }
+
+  private setWeight(dom: Domid, weight: number): void {
+    this.privcmd.domctlWith(XEN_DOMCTL_scheduler_op, dom, xen_domctl_scheduler_op, {
+      sched_id: XEN_SCHEDULER_CREDIT,
+      cmd: XEN_DOMCTL_SCHEDOP_putinfo,
+      u: { credit: { weight, cap: 0 } },
+    });
+  }
+
+  /** VIRQ_DOM_EXC says only that some domain has changed. */
+  private checkDomains(): void {
+    for (const domain of [...this.domains.values()]) {
+      if (domain.shutdown !== null) continue;
+      const info = this.privcmd.domctlWith(XEN_DOMCTL_getdomaininfo, domid(domain.domid), xen_domctl_getdomaininfo, {}).out;
+      if ((info.flags & XEN_DOMINF_shutdown) === 0) continue;
+      const code = (info.flags >>> XEN_DOMINF_shutdownshift) & XEN_DOMINF_shutdownmask;
+      domain.shutdown = { code, reason: REASONS[code] ?? 'crash' };
+      domain.console.serve();
+      this.xenstored.domainStopped();
+      this.onShutdown(domain);
+    }
+  }
+}
+
+/** Which of the configuration's actions applies. */
+export function actionFor(config: DomainConfig, reason: ShutdownReason): ActionOnShutdown {
+  switch (reason) {
+    case 'poweroff':
+      return config.onPoweroff;
+    case 'reboot':
+      return config.onReboot;
+    case 'watchdog':
+      return config.onWatchdog;
+    case 'soft-reset':
+      return config.onSoftReset;
+    case 'crash':
+      return config.onCrash;
+    // Nobody here saved it: as xl, which then leaves nothing behind.
+    case 'suspend':
+      return 'destroy';
+  }
+}
+
+/** Actions that end in the domain being built again. */
+export const restarts = (action: ActionOnShutdown): boolean =>
+  action === 'restart' || action === 'rename-restart' || action === 'coredump-restart' || action === 'soft-reset';

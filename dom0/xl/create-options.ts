@@ -1,0 +1,127 @@
+// The arguments of `ringworld create`: options, files and overrides, and the domains that they describe.
+import { parseArgs } from 'node:util';
+import type { DomainFiles } from '../toolstack/lifecycle.ts';
+import { type DomainConfig, parseOverride, parseXlcfg, readDomainConfig, type XlcfgSettings } from '../toolstack/xlcfg.ts';
+import { readInputFile } from './node-files.ts';
+import { UserError } from './user-error.ts';
+
+/** A domain to be: what it is and where that was said. */
+export interface Guest {
+  /** The configuration file, or what stands for it in messages. */
+  readonly source: string;
+  readonly config: DomainConfig;
+  readonly files: DomainFiles;
+}
+
+export interface CreateOptions {
+  readonly foreground: boolean;
+  readonly console: boolean;
+  readonly dryrun: boolean;
+  readonly json: boolean;
+  readonly quiet: boolean;
+  readonly timeoutSeconds: number | null;
+  readonly cpus: number | null;
+  readonly help: boolean;
+  readonly configFiles: readonly string[];
+  readonly overrides: readonly string[];
+  /** Settings that have an option of their own. */
+  readonly settings: ReadonlyMap<string, string>;
+}
+
+const SETTINGS = ['kernel', 'ramdisk', 'cmdline', 'extra', 'name', 'memory', 'maxmem', 'vcpus', 'maxvcpus'] as const;
+
+export function parseCreateArguments(args: string[]): CreateOptions {
+  const { values, positionals } = parse(args);
+  const settings = new Map<string, string>();
+  for (const name of SETTINGS) {
+    const value = values[name];
+    if (value !== undefined) settings.set(name, value);
+  }
+  const isOverride = (arg: string) => /^\s*[a-z][_0-9a-z]*\s*\+?=/.test(arg);
+  return {
+    foreground: values.foreground ?? false,
+    console: values.console ?? false,
+    dryrun: values.dryrun ?? false,
+    json: values.json ?? false,
+    quiet: values.quiet ?? false,
+    help: values.help ?? false,
+    timeoutSeconds: positive('timeout', values.timeout, (n) => n > 0),
+    cpus: positive('cpus', values.cpus, (n) => Number.isInteger(n) && n >= 1 && n <= 64),
+    configFiles: [...(values.defconfig ?? []), ...positionals.filter((p) => !isOverride(p))],
+    overrides: positionals.filter(isOverride),
+    settings,
+  };
+}
+
+function parse(args: string[]) {
+  const text = { type: 'string' } as const;
+  const flag = (short?: string) => ({ type: 'boolean' as const, ...(short === undefined ? {} : { short }) });
+  try {
+    return parseArgs({
+      args,
+      allowPositionals: true,
+      options: {
+        foreground: flag('F'),
+        console: flag('c'),
+        dryrun: flag('n'),
+        json: flag(),
+        quiet: flag('q'),
+        help: flag('h'),
+        timeout: text,
+        cpus: text,
+        defconfig: { type: 'string', short: 'f', multiple: true },
+        kernel: text,
+        ramdisk: text,
+        cmdline: text,
+        extra: text,
+        name: text,
+        memory: text,
+        maxmem: text,
+        vcpus: text,
+        maxvcpus: text,
+      },
+    });
+  } catch (e) {
+    throw new UserError(`create: ${e instanceof Error ? e.message : String(e)}`);
+  }
+}
+
+function positive(name: string, text: string | undefined, accept: (n: number) => boolean): number | null {
+  if (text === undefined) return null;
+  const n = /^[0-9]+(\.[0-9]+)?$/.test(text) ? Number(text) : Number.NaN;
+  if (!accept(n)) throw new UserError(`create: --${name} ${text}: not a usable number`);
+  return n;
+}
+
+/** Reads the configurations and the files that they name. `warn` is given one line each. */
+export function readGuests(options: CreateOptions, warn: (line: string) => void): Guest[] {
+  const { configFiles, settings } = options;
+  if (configFiles.length === 0 && !settings.has('kernel') && !options.overrides.some((o) => /^\s*kernel\s*=/.test(o)))
+    throw new UserError('create: which domain? Give an xl.cfg file, or --kernel');
+  const sources: (string | null)[] = configFiles.length === 0 ? [null] : [...configFiles];
+  const guests = sources.map((file) => readGuest(file, options, warn));
+  const names = guests.map((g) => g.config.name);
+  const twice = names.find((n, i) => names.indexOf(n) !== i);
+  if (twice !== undefined) throw new UserError(`create: two domains are named "${twice}"`);
+  return guests;
+}
+
+function readGuest(file: string | null, options: CreateOptions, warn: (line: string) => void): Guest {
+  const settings: XlcfgSettings = new Map();
+  if (file !== null) parseXlcfg(file, new TextDecoder().decode(readInputFile(file, 'configuration')), settings);
+  for (const [name, value] of options.settings) settings.set(name, { name, value, file: `--${name}`, line: null });
+  for (const o of options.overrides) parseOverride(o, settings);
+  const kernel = settings.get('kernel')?.value;
+  const source = file ?? 'create';
+  // Without a file nobody would think of a name: the kernel's serves.
+  if (file === null && !settings.has('name') && typeof kernel === 'string')
+    settings.set('name', { name: 'name', value: kernel.split('/').at(-1)!, file: source, line: null });
+  const { config, warnings } = readDomainConfig(source, settings);
+  warnings.forEach(warn);
+  const read = (name: string, role: string) => ({ file: name, bytes: readInputFile(name, role) });
+  return {
+    source,
+    config,
+    files: { kernel: read(config.kernel, 'kernel'), ramdisk: config.ramdisk === null ? null : read(config.ramdisk, 'ramdisk') },
+  };
+}

@@ -1,0 +1,67 @@
+// `ringworld create`: runs domains in the foreground.
+import { parseCreateArguments, readGuests } from './create-options.ts';
+import { Keyboard, nodeStream, nowhere } from './node-terminal.ts';
+import { ConsoleOutput } from './output.ts';
+import { jsonReport } from './report.ts';
+import { exitCode, Session } from './session.ts';
+import { EXIT, UserError } from './user-error.ts';
+
+/** Typed bytes that the guest has not taken; more than this and reading pauses. */
+const TYPE_AHEAD = 64 * 1024;
+
+export async function create(args: string[]): Promise<number> {
+  const options = parseCreateArguments(args);
+  if (options.help) return (await import('./help.ts')).help([]);
+  let output: ConsoleOutput | null = null;
+  const complain = (line: string) => {
+    // Not into the middle of what the guest is writing.
+    const start = output?.isMidLine && process.stderr.isTTY ? '\n' : '';
+    process.stderr.write(`${start}ringworld: ${line}\n`);
+  };
+  const guests = readGuests(options, (line) => {
+    if (!options.quiet) complain(`warning: ${line}`);
+  });
+  if (options.dryrun) {
+    for (const g of guests) process.stdout.write(`${JSON.stringify(g.config, (k, v) => (k === 'uuid' ? [...v] : v), 2)}\n`);
+    return EXIT.ok;
+  }
+  if (!options.foreground && !options.console)
+    throw new UserError('create: give -F (foreground) or -c (console): there is no host yet in which a domain could stay behind');
+  if (options.console && guests.length > 1) throw new UserError('create: -c works with one domain; -F runs several');
+
+  const drain = () => session.drain();
+  const stream = options.json ? (options.quiet ? nowhere : nodeStream(process.stderr, drain)) : nodeStream(process.stdout, drain);
+  const outputs = guests.map((g) => new ConsoleOutput(stream, guests.length > 1 ? `(${g.config.name}) ` : ''));
+  output = outputs[0]!;
+  let keyboard: Keyboard | null = null;
+  const session = new Session({
+    guests,
+    cpus: options.cpus,
+    deadline: options.timeoutSeconds === null ? Number.POSITIVE_INFINITY : performance.now() + options.timeoutSeconds * 1000,
+    pace: options.console && process.stdin.isTTY === true,
+    world: {
+      canWake: () => keyboard?.canWake() ?? false,
+      wait: (ms) => keyboard?.wait(ms) ?? new Promise((done) => setTimeout(done, ms)),
+    },
+    outputs,
+    note: complain,
+  });
+  if (options.console) {
+    keyboard = new Keyboard({
+      typed: (bytes) => {
+        session.type(bytes);
+        keyboard?.hold(session.backlog > TYPE_AHEAD);
+      },
+      left: () => session.leave(),
+    });
+    // What a pipe already holds is typed before the first instruction.
+    if (!keyboard.isTty) await new Promise((done) => setImmediate(done));
+  }
+  try {
+    const { domains, machine } = await session.run();
+    if (options.json) process.stdout.write(jsonReport(domains, machine));
+    return exitCode(domains);
+  } finally {
+    keyboard?.close();
+  }
+}

@@ -1,0 +1,34 @@
+// `ringworld help`.
+import { EXIT } from './user-error.ts';
+
+const TEXT = `Usage: ringworld COMMAND [ARGUMENTS]
+
+  create [OPTIONS] FILE.cfg... [KEY=VALUE...]   switch a machine on and run domains from xl.cfg files
+  create [OPTIONS] --kernel FILE [KEY=VALUE...] the same without a file
+  demo                                          run the two built-in hello guests and show what they did
+  info                                          what this machine and its hypervisor are
+  help, --version
+
+Options of create:
+  -F, --foreground      run until the domains end, their consoles on standard output (needed, or -c)
+  -c, --console         also type into the console; Ctrl-] leaves
+  -f, --defconfig FILE  an xl.cfg file
+      --kernel FILE, --ramdisk FILE, --cmdline TEXT, --name NAME, --memory MIB, --vcpus N
+                        as the settings of an xl.cfg file
+      --timeout SECONDS end after so much time of the host
+      --cpus N          physical CPUs of the machine; as many as vCPUs unless given
+  -n, --dryrun          only check the configuration
+      --json            one JSON object on standard output when all is over; consoles go to standard error
+  -q, --quiet           no warnings; with --json no consoles either
+  -h, --help
+
+KEY=VALUE overrides a setting of the files. Several domains run side by side; their lines are marked "(name) ".
+
+Exit codes of create: ${EXIT.ok} powered off, ${EXIT.error} usage, configuration or build error, ${EXIT.crash} crashed,
+  ${EXIT.reboot} rebooted or suspended without a restart, ${EXIT.timeout} timeout, ${EXIT.stuck} nothing left that could wake the domain.
+`;
+
+export async function help(_args: string[]): Promise<number> {
+  process.stdout.write(TEXT);
+  return EXIT.ok;
+}

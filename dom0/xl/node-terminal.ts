@@ -1,0 +1,100 @@
+// Standard input and output under Node: the user's end of a console.
+import { fstatSync, readFileSync } from 'node:fs';
+import type { ByteStream } from './output.ts';
+
+const HIGH_WATER = 1024 * 1024;
+
+/** `onRoom` is called when a stream that was full takes bytes again. */
+export function nodeStream(stream: NodeJS.WriteStream, onRoom: () => void): ByteStream {
+  stream.on('drain', onRoom);
+  // The reader went away (`| head`): there is nobody left to tell.
+  stream.on('error', () => process.exit(0));
+  return {
+    room: () => Math.max(0, HIGH_WATER - stream.writableLength),
+    // A copy: the stream may keep the bytes.
+    write: (bytes) => void stream.write(Buffer.from(bytes)),
+  };
+}
+
+export const nowhere: ByteStream = { room: () => HIGH_WATER, write: () => {} };
+
+/** Ctrl-], as with xl console and telnet. */
+const ESCAPE = 0x1d;
+
+export interface KeyboardEvents {
+  typed(bytes: Uint8Array): void;
+  /** The user wants to leave. */
+  left(): void;
+}
+
+export class Keyboard {
+  readonly isTty: boolean;
+  private readonly events: KeyboardEvents;
+  private isOpen = true;
+  private wake: () => void = () => {};
+
+  constructor(events: KeyboardEvents) {
+    this.events = events;
+    this.isTty = process.stdin.isTTY === true;
+    if (!this.isTty && isFile()) {
+      // All of a file is there from the start, so that a run from one repeats exactly.
+      this.isOpen = false;
+      const bytes = readFileSync(0);
+      if (bytes.length > 0) events.typed(bytes);
+      return;
+    }
+    if (this.isTty) process.stdin.setRawMode(true);
+    process.stdin.on('data', (bytes: Buffer) => this.data(bytes));
+    for (const end of ['end', 'error', 'close'] as const) process.stdin.on(end, () => this.ended());
+  }
+
+  canWake(): boolean {
+    return this.isOpen;
+  }
+
+  /** Resolves on input, at the latest after `ms`. */
+  wait(ms: number): Promise<void> {
+    return new Promise((done) => {
+      const timer = setTimeout(() => this.wake(), ms);
+      this.wake = () => {
+        clearTimeout(timer);
+        this.wake = () => {};
+        done();
+      };
+    });
+  }
+
+  /** Too much has been typed ahead: reads no more until released. */
+  hold(held: boolean): void {
+    if (!this.isOpen || process.stdin.isPaused() === held) return;
+    if (held) process.stdin.pause();
+    else process.stdin.resume();
+  }
+
+  close(): void {
+    this.isOpen = false;
+    if (this.isTty) process.stdin.setRawMode(false);
+    process.stdin.pause();
+  }
+
+  private data(bytes: Uint8Array): void {
+    const leaveAt = this.isTty ? bytes.indexOf(ESCAPE) : -1;
+    const typed = leaveAt < 0 ? bytes : bytes.subarray(0, leaveAt);
+    if (typed.length > 0) this.events.typed(typed);
+    if (leaveAt >= 0) this.events.left();
+    this.wake();
+  }
+
+  private ended(): void {
+    this.isOpen = false;
+    this.wake();
+  }
+}
+
+function isFile(): boolean {
+  try {
+    return fstatSync(0).isFile();
+  } catch {
+    return false;
+  }
+}
