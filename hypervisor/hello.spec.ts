@@ -143,6 +143,18 @@ describe('a PV guest', () => {
     expect(info.cpu_time).toBeGreaterThan(0);
   });
 
+  it('takes the same number of cycles every time', () => {
+    const cycles = [0, 1].map(() => {
+      hv = createHypervisor({ machine: createMachine({ ramBytes: 32 * 1024 * 1024, cpus: 1 }) });
+      port = createDom0(hv, { pages: 64 }).port;
+      build(poweroff);
+      hv.run();
+      return hv.cycles();
+    });
+    expect(cycles[0]).toBeGreaterThan(0);
+    expect(cycles[1]).toBe(cycles[0]);
+  });
+
   it('gives all its memory back when it is destroyed', () => {
     const before = hv.frames.heap.freeFrames;
     const domid = build(poweroff);

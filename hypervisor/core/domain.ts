@@ -1,5 +1,6 @@
 // A domain: identity, limits, memory accounting, life cycle. What it owns in detail (event channels, grants) hangs off it.
 
+import { SHUTDOWN_crash } from '@ringworld/abi';
 import type { Perdomain } from '../pv/perdomain.ts';
 import type { EventChannels } from './event-channels.ts';
 import type { GrantTable } from './grant-table.ts';
@@ -7,9 +8,6 @@ import { type Abi, type Domid, INVALID_MFN, type Mfn } from './ids.ts';
 import { P2m } from './p2m.ts';
 import type { Timer } from './timers.ts';
 import type { Vcpu } from './vcpu.ts';
-
-/** SHUTDOWN_crash (public/sched.h). */
-const SHUTDOWN_CRASH = 3;
 
 export interface DomainOptions {
   id: Domid;
@@ -95,7 +93,7 @@ export class Domain {
   /** The guest's fault, beyond repair: as Xen's domain_crash(). */
   crash(reason: string): void {
     if (this.crashReason === null && this.shutdownCode === null) this.crashReason = reason;
-    this.shutdown(SHUTDOWN_CRASH);
+    this.shutdown(SHUTDOWN_crash);
   }
 
   /** Xen's domain_shutdown(): the first code stays. */

@@ -4,15 +4,16 @@
 // with SMAP open), and addresses of the hypervisor's own area are refused first (xen/arch/x86/include/asm/uaccess.h, __addr_ok;
 // compat.h, compat_addr_ok). The walk reads the tables directly: it serves running and paused vCPUs alike.
 
+import { xen_x86_32, xen_x86_64 } from '@ringworld/abi';
 import type { Ram } from '../machine/mmu/ram.ts';
 import { GuestMemoryBase } from './guest-memory-base.ts';
 import { type Abi, INVALID_MFN, type Maddr, type Mfn } from './ids.ts';
 import type { Vcpu } from './vcpu.ts';
 
-/** HYPERVISOR_VIRT_END (public/arch-x86/xen-x86_64.h) as a signed linear address: 0xffff880000000000. */
-const HYPERVISOR_VIRT_END = -0x7800_0000_0000;
+/** 0xffff880000000000 as a signed linear address. */
+const HYPERVISOR_VIRT_END = Number(BigInt.asIntN(64, xen_x86_64.HYPERVISOR_VIRT_END));
 /** HYPERVISOR_COMPAT_VIRT_START's default for our machine size (public/arch-x86/xen-x86_32.h, __HYPERVISOR_COMPAT_VIRT_START). */
-export const HYPERVISOR_COMPAT_VIRT_START = 0xf580_0000;
+export const HYPERVISOR_COMPAT_VIRT_START = xen_x86_32.HYPERVISOR_VIRT_START;
 
 const PRESENT = 0x01;
 const WRITABLE = 0x02;

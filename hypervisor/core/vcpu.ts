@@ -1,5 +1,6 @@
 // A virtual CPU: its registers, its PV state, where its vcpu_info lies, and its scheduling state.
 
+import { NR_VIRQS, RUNSTATE_blocked, RUNSTATE_offline, RUNSTATE_runnable, RUNSTATE_running } from '@ringworld/abi';
 import type { Context } from '../machine/context.ts';
 import type { Cpu } from '../machine/cpu-api.ts';
 import type { Domain } from './domain.ts';
@@ -9,11 +10,13 @@ import { createPvVcpu, type PvVcpu } from './pv-vcpu.ts';
 import type { VcpuTimers } from './vcpu-timers.ts';
 
 /** RUNSTATE_* (public/vcpu.h). */
-export const RUNSTATE = { running: 0, runnable: 1, blocked: 2, offline: 3 } as const;
+export const RUNSTATE = {
+  running: RUNSTATE_running,
+  runnable: RUNSTATE_runnable,
+  blocked: RUNSTATE_blocked,
+  offline: RUNSTATE_offline,
+} as const;
 export type Runstate = (typeof RUNSTATE)[keyof typeof RUNSTATE];
-
-/** VIRQs that a vCPU may bind (public/xen.h, NR_VIRQS). */
-const NR_VIRQS = 24;
 
 export class Vcpu {
   readonly id: VcpuId;

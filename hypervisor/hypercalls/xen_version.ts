@@ -36,6 +36,7 @@ import {
   xen_compile_info,
   xen_feature_info,
   xen_platform_parameters,
+  xen_x86_64,
 } from '@ringworld/abi';
 import { HYPERVISOR_COMPAT_VIRT_START } from '../core/guest-memory-pv.ts';
 import type { HypercallContext, HypercallHandler } from './context.ts';
@@ -46,7 +47,7 @@ const MINOR = 17;
 const EXTRAVERSION = '.7';
 const CAPABILITIES = 'xen-3.0-x86_64 xen-3.0-x86_32p ';
 /** 0xffff800000000000 as a signed linear address. */
-const HYPERVISOR_VIRT_START = -0x8000_0000_0000;
+const HYPERVISOR_VIRT_START = Number(BigInt.asIntN(64, xen_x86_64.HYPERVISOR_VIRT_START));
 /** What the default policy shows to domains that may not know (xen_deny). */
 const DENIED = '<denied>';
 const CMDLINE_LEN = 1024;
