@@ -32,22 +32,27 @@ export function loadAx(k: Kernel, value: Shown['value']): void {
   else a.mov(w.ax, { ...value, size: 'word' });
 }
 
-/** Prints a line, piece by piece, and tells the other end. */
+/**
+ * Prints a line and tells the other end. All values are taken first, as printing changes registers; each is taken through w.ax, so
+ * w.ax itself can only be the first of them.
+ */
 export function say(k: Kernel, ...pieces: (string | Shown | StringAt)[]): void {
-  sayPieces(k, ...pieces, LINE_END);
-  k.a.call('console_notify');
-}
-
-function sayPieces(k: Kernel, ...pieces: (string | Shown | StringAt)[]): void {
   const { a } = k;
-  for (const piece of pieces) {
-    if (typeof piece === 'string') a.lea(w.si, at(text(k, piece))).call('print');
-    else if ('string' in piece) a.lea(w.si, piece.string).call('print');
-    else {
-      loadAx(k, piece.value);
-      a.call(piece.how);
-    }
+  const values = pieces.filter((piece) => typeof piece !== 'string');
+  for (const value of values) {
+    if ('string' in value) a.lea(w.ax, value.string);
+    else loadAx(k, value.value);
+    a.push(w.ax);
   }
+  const taken = (index: number) => memw(w.sp, { disp: (values.length - 1 - index) * k.arch.wordBytes });
+  let next = 0;
+  for (const piece of [...pieces, LINE_END]) {
+    if (typeof piece === 'string') a.lea(w.si, at(text(k, piece))).call('print');
+    else if ('string' in piece) a.mov(w.si, taken(next++)).call('print');
+    else a.mov(w.ax, taken(next++)).call(piece.how);
+  }
+  if (values.length > 0) a.add(w.sp, values.length * k.arch.wordBytes);
+  a.call('console_notify');
 }
 
 /** One line through the hypervisor's own console: there from the first instruction on, but seen only by whoever watches Xen. */
