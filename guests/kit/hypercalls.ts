@@ -45,6 +45,8 @@ export function hypercall(k: Kernel, name: HypercallName, ...args: Argument[]): 
 }
 
 /** The same without the page, as kernels do that do not trust it: 64-bit only (SYSCALL; it destroys RCX and R11). */
+// TOUR hypercall 10: The guest's side. Arguments go to the registers of the ABI, the number to RAX, and SYSCALL is executed: in ring 3,
+// where a PV kernel runs. (The page that the toolstack fills, used just above, holds the same instructions.)
 export function directHypercall(k: Kernel, name: HypercallName, ...args: Argument[]): void {
   loadArguments(k, args);
   k.a.mov(w.ax, HYPERCALLS[name].nr).syscall();
