@@ -12,11 +12,23 @@ export const WINDOW_SIZE = 512;
 export const GS_BASE = PAGES + 0x1000n;
 export const WINDOW = GS_BASE - BigInt(WINDOW_SIZE / 2);
 
+/** 64-bit mode; or compatibility mode with flat segments, or with 16-bit ones: code at CODE_START - START_16, data at PAGES. */
+export type Bits = 16 | 32 | 64;
+const START_16 = 0x800n;
+/** RIP of the first instruction. */
+export const startOf = (bits: Bits): bigint => (bits === 16 ? START_16 : CODE_START);
+export const codeBase = (bits: Bits): bigint => CODE_START - startOf(bits);
+export const dataBase = (bits: Bits): bigint => (bits === 16 ? PAGES : 0n);
+/** Highest offset in the data segments. */
+export const dataLimit = (bits: Bits): number => (bits === 16 ? 0x3fff : 0xffffffff);
+export const codeLimit = (bits: Bits): number => (bits === 16 ? 0xffff : 0xffffffff);
+export const stackSize = (bits: Bits): 2 | 4 | 8 => (bits === 16 ? 2 : bits === 32 ? 4 : 8);
+
 /** Longest code of a case. */
 export const CODE_SIZE = 512;
 
 export interface Case {
-  readonly bits: 32 | 64;
+  readonly bits: Bits;
   /** One instruction; or, with `whole`, code that runs until it leaves for an INT3 (all around it are). */
   readonly code: Uint8Array;
   readonly whole?: boolean;
@@ -81,20 +93,22 @@ export function encodeCases(cases: readonly Case[]): Uint8Array {
 }
 
 /** Results as the harness writes them. INT3 is the normal way out: its address is where the instruction went. */
-export function decodeResults(bytes: Uint8Array): Outcome[] {
+export function decodeResults(bytes: Uint8Array, cases: readonly Case[]): Outcome[] {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   return Array.from({ length: bytes.length / RESULT_SIZE }, (_, n) => {
     const at = n * RESULT_SIZE;
+    const bits = cases[n]?.bits ?? 64;
     const vector = view.getUint32(at, true);
     const rip = view.getBigUint64(at + 144, true);
     const address = view.getBigUint64(at + 8, true);
     // Where nothing is mapped a jump ends in a fetch fault at its target: the instruction itself was done.
-    const arrived = vector === INT3 || (vector === PAGE_FAULT && address === rip && rip !== CODE_START);
+    const arrived = vector === INT3 || (vector === PAGE_FAULT && address === codeBase(bits) + rip && rip !== startOf(bits));
     return {
       vector: arrived ? -1 : vector,
       errorCode: !arrived && vector === PAGE_FAULT ? view.getUint32(at + 4, true) : 0,
       address: !arrived && vector === PAGE_FAULT ? address : 0n,
-      gpr: Array.from({ length: 16 }, (__, i) => view.getBigUint64(at + 16 + i * 8, true)),
+      // With a 16-bit stack segment the kernel leaves bits of its own above ESP (espfix64).
+      gpr: Array.from({ length: 16 }, (__, i) => BigInt.asUintN(bits === 64 ? 64 : 32, view.getBigUint64(at + 16 + i * 8, true))),
       rip: vector === INT3 ? rip - 1n : rip,
       rflags: view.getBigUint64(at + 152, true),
       fxsave: bytes.slice(at + 160, at + 672),

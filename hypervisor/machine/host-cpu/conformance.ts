@@ -1,7 +1,7 @@
 // Runs generated cases on several executors and lists, by mnemonic, where they differ from the first.
 
 import type { AnyInsn } from '../isa/insn.ts';
-import type { Executor } from './case.ts';
+import type { Bits, Executor } from './case.ts';
 import { ALL_VISIBLE, definedFlags, describeCase, differences, FLAG_BITS } from './compare.ts';
 import { casesFor } from './generate.ts';
 import { Random } from './random.ts';
@@ -10,7 +10,7 @@ import { isCode, undefinedResult } from './undefined.ts';
 
 export interface Job {
   readonly instructions: readonly AnyInsn[];
-  readonly bits: 32 | 64;
+  readonly bits: Bits;
   readonly seed: number;
   /** Cases for each combination of form, operand size and kind of operand. */
   readonly each: number;
@@ -56,7 +56,7 @@ export function conformance({ instructions, bits, seed, each, executors }: Job):
 
 export interface SequenceJob {
   readonly instructions: readonly AnyInsn[];
-  readonly bits: 32 | 64;
+  readonly bits: Bits;
   readonly seed: number;
   readonly programs: number;
   /** Instructions in a program, at most. */

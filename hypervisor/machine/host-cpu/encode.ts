@@ -3,7 +3,7 @@
 
 import type { Form, OperandSpec } from '../isa/forms.ts';
 import { PREFIX } from '../isa/forms.ts';
-import { ABSENT_PAGE, CODE_START, GS_BASE, READ_ONLY_PAGE, WINDOW, WINDOW_SIZE } from './case.ts';
+import { ABSENT_PAGE, type Bits, CODE_START, dataBase, GS_BASE, READ_ONLY_PAGE, WINDOW, WINDOW_SIZE } from './case.ts';
 import type { Random } from './random.ts';
 
 export interface Encoded {
@@ -20,7 +20,7 @@ export interface Encoded {
 export interface Wish {
   /** Leave registers as they are, and make the displacement bring the address to its target. */
   readonly keepRegisters?: boolean;
-  readonly bits: 32 | 64;
+  readonly bits: Bits;
   readonly opSize: 1 | 2 | 4 | 8;
   readonly memory: boolean;
   readonly rep: 0 | 0xf2 | 0xf3;
@@ -60,10 +60,28 @@ interface Memory {
   readonly rexB: number;
 }
 
+const BASE16 = [3, 3, 5, 5, 6, 7, 5, 3] as const;
+const INDEX16 = [6, 7, 6, 7, -1, -1, -1, -1] as const;
+
+/** 16-bit addressing (SDM Vol 2A, table 2-1). With `free` the base register is set, else the displacement makes up for it. */
+function memory16(random: Random, target: bigint, gpr: bigint[] | readonly bigint[], free: boolean): Memory {
+  const rm = random.below(8);
+  const base = BASE16[rm] ?? 3;
+  const index = INDEX16[rm] ?? -1;
+  const indexed = index < 0 ? 0n : (gpr[index] ?? 0n);
+  const none = { sib: undefined, rexX: 0, rexB: 0 };
+  if (rm === 6 && random.chance(0.3)) return { ...none, mod: 0, rm, disp: () => little(target, 2) };
+  if (!free) return { ...none, mod: 2, rm, disp: () => little(target - indexed - (gpr[base] ?? 0n), 2) };
+  const mod = rm === 6 ? 1 + random.below(2) : random.below(3);
+  const disp = mod === 0 ? 0n : mod === 1 ? BigInt(random.below(256) - 128) : random.u64() & 0xffffn;
+  (gpr as bigint[])[base] = ((gpr[base] ?? 0n) & ~0xffffn) | BigInt.asUintN(16, target - indexed - disp);
+  return { ...none, mod, rm, disp: () => little(disp, mod) };
+}
+
 /** A ModRM memory operand for `target` with the registers as they are: where no displacement leads there, without registers. */
-function memoryWith(random: Random, bits: 32 | 64, short: boolean, target: bigint, gpr: readonly bigint[]): Memory {
+function memoryWith(random: Random, bits: Bits, short: boolean, target: bigint, gpr: readonly bigint[]): Memory {
   const registers = bits === 64 ? 16 : 8;
-  const width = short ? 32 : bits;
+  const width = bits === 64 && !short ? 64 : 32;
   const base = random.below(registers);
   const index = random.chance(0.5) ? random.below(registers) : 4;
   const scale = random.below(4);
@@ -73,6 +91,8 @@ function memoryWith(random: Random, bits: 32 | 64, short: boolean, target: bigin
     return { mod: 0, rm: 4, sib: 0x25, rexX: 0, rexB: 0, disp: () => little(target, 4) };
   }
   const small = BigInt.asIntN(8, disp) === disp;
+  // Only in 16-bit code without the prefix are addresses of 16 bits.
+  if (bits === 16 && !short) return memory16(random, target, gpr, false);
   return {
     mod: small ? 1 : 2,
     rm: 4,
@@ -84,10 +104,11 @@ function memoryWith(random: Random, bits: 32 | 64, short: boolean, target: bigin
 }
 
 /** A ModRM memory operand for `target` (an offset); sets the registers that it uses. */
-function memoryFor(random: Random, bits: 32 | 64, short: boolean, target: bigint, gpr: bigint[]): Memory {
+function memoryFor(random: Random, bits: Bits, short: boolean, target: bigint, gpr: bigint[]): Memory {
+  if (bits === 16 && !short) return memory16(random, target, gpr, true);
   const registers = bits === 64 ? 16 : 8;
   const cut = (v: bigint, old: bigint): bigint =>
-    short && bits === 64 ? (old & ~0xffffffffn) | BigInt.asUintN(32, v) : BigInt.asUintN(bits, v);
+    short && bits === 64 ? (old & ~0xffffffffn) | BigInt.asUintN(32, v) : BigInt.asUintN(bits === 64 ? 64 : 32, v);
   const kind = random.below(bits === 64 ? 5 : 4);
   if (kind === 4) {
     return { mod: 0, rm: 5, sib: undefined, rexX: 0, rexB: 0, disp: (length) => little(target - CODE_START - BigInt(length), 4) };
@@ -155,13 +176,14 @@ export function encode(random: Random, form: Form, wish: Wish, gpr: bigint[]): E
   const long64 = long && (has('d64') || has('f64'));
   // Intel ignores an operand-size prefix of near branches in 64-bit mode, AMD honours it.
   if (long && has('f64') && opSize === 2) return undefined;
-  if (form.prefix === PREFIX.p66 || (opSize === 2 && form.prefix !== PREFIX.none)) prefixes.push(0x66);
+  const otherSize = bits === 16 ? opSize >= 4 : opSize === 2;
+  if (form.prefix === PREFIX.p66 || (otherSize && form.prefix !== PREFIX.none)) prefixes.push(0x66);
   if (form.prefix === PREFIX.f2) prefixes.push(0xf2);
   if (form.prefix === PREFIX.f3) prefixes.push(0xf3);
   if (rep !== 0) prefixes.push(rep);
   const implicitMemory = form.operands.some((o) => 'XY()'.includes(o.letter));
   const moffs = form.operands.some((o) => o.letter === 'O');
-  const short = (memory || implicitMemory || moffs) && long && random.chance(0.2);
+  const short = (memory || implicitMemory || moffs) && (long || bits === 16) && random.chance(long ? 0.2 : 0.4);
   if (short) prefixes.push(0x67);
   const throughGs = long && (memory || moffs) && random.chance(0.1);
   if (throughGs) prefixes.push(0x65);
@@ -169,7 +191,7 @@ export function encode(random: Random, form: Form, wish: Wish, gpr: bigint[]): E
   const target = memory || moffs ? pickTarget(random, memSize) : undefined;
   const lockable = form.insn.lock === true && target !== undefined && (target & 15n) === 0n && /^[EM]/.test(form.operands[0]?.text ?? '');
   if (lockable && random.chance(0.1)) prefixes.push(0xf0);
-  const offset = target === undefined ? 0n : throughGs ? target - GS_BASE : target;
+  const offset = target === undefined ? 0n : throughGs ? target - GS_BASE : target - dataBase(bits);
   if (throughGs && short && offset < 0n) return undefined;
 
   const rexBits = long && !has('b0');

@@ -5,7 +5,8 @@ import { decode } from '../exec/decode.ts';
 import type { Decoded } from '../isa/decoded.ts';
 import { type Form, formsOf } from '../isa/forms.ts';
 import type { AnyInsn } from '../isa/insn.ts';
-import { type Case, CODE_START, initialFxsave, WINDOW, WINDOW_SIZE } from './case.ts';
+import { GS } from '../state.ts';
+import { type Bits, type Case, dataBase, GS_BASE, initialFxsave, startOf, WINDOW, WINDOW_SIZE } from './case.ts';
 import { type Encoded, encode, pickTarget } from './encode.ts';
 import type { Random } from './random.ts';
 
@@ -44,7 +45,7 @@ export function randomFxsave(random: Random): Uint8Array {
 interface Draft {
   readonly gpr: bigint[];
   readonly window: Uint8Array;
-  readonly bits: 32 | 64;
+  readonly bits: Bits;
 }
 
 const readWindow = (d: Draft, at: bigint, size: number): bigint => {
@@ -66,7 +67,7 @@ function arrange(random: Random, mnemonic: string, e: Encoded, decoded: Decoded,
   const implicit = decoded.operands.filter((o) => o.kind === 'mem' && o.index < 0 && !memory);
   for (const o of implicit) {
     if (o.kind !== 'mem' || mnemonic === 'XLAT') continue;
-    const at = o.seg === 5 ? pickTarget(random, o.size) - 0x10001000n : pickTarget(random, o.size);
+    const at = pickTarget(random, o.size) - (o.seg === GS ? GS_BASE : dataBase(d.bits));
     set(o.base, at, decoded.addrSize);
   }
   if (implicit.length > 0 && decoded.rep !== 0) {
@@ -99,7 +100,7 @@ function arrange(random: Random, mnemonic: string, e: Encoded, decoded: Decoded,
       if (memory && second?.kind === 'reg' && random.chance(0.8)) set(second.index, BigInt(random.below(1600) - 800));
       return;
     case 'XLAT':
-      set(RBX, pickTarget(random, 1) - ((gpr[RAX] ?? 0n) & 0xffn), decoded.addrSize);
+      set(RBX, pickTarget(random, 1) - dataBase(d.bits) - ((gpr[RAX] ?? 0n) & 0xffn), decoded.addrSize);
       return;
     case 'JCXZ':
     case 'LOOP':
@@ -108,16 +109,16 @@ function arrange(random: Random, mnemonic: string, e: Encoded, decoded: Decoded,
       if (random.chance(0.6)) set(RCX, BigInt(random.below(3)), decoded.addrSize);
       return;
     case 'LEAVE':
-      if (random.chance(0.8)) gpr[RBP] = WINDOW + BigInt(8 * random.below(60));
+      if (random.chance(0.8)) gpr[RBP] = WINDOW - dataBase(d.bits) + BigInt(8 * random.below(60));
       return;
     case 'ENTER':
-      if (random.chance(0.8)) gpr[RBP] = WINDOW + BigInt(200 + 8 * random.below(30));
+      if (random.chance(0.8)) gpr[RBP] = WINDOW - dataBase(d.bits) + BigInt(200 + 8 * random.below(30));
       return;
     case 'JMP':
     case 'CALL':
     case 'RET': {
-      const target = CODE_START - 100n + BigInt(random.below(80));
-      if (mnemonic === 'RET') writeWindow(d, gpr[RSP] ?? 0n, target);
+      const target = startOf(d.bits) - 100n + BigInt(random.below(80));
+      if (mnemonic === 'RET') writeWindow(d, (gpr[RSP] ?? 0n) + dataBase(d.bits), target);
       else if (memory) writeWindow(d, e.target ?? 0n, target);
       else if (first?.kind === 'reg' && first.index !== RSP) gpr[first.index] = target;
       return;
@@ -133,19 +134,19 @@ function arrange(random: Random, mnemonic: string, e: Encoded, decoded: Decoded,
   }
 }
 
-function writeWindow(d: Draft, at: bigint, v: bigint, size = d.bits / 8): void {
+function writeWindow(d: Draft, at: bigint, v: bigint, size = d.bits === 64 ? 8 : 4): void {
   const offset = Number(at - WINDOW);
   if (offset < 0 || offset + size > WINDOW_SIZE) return;
   for (let i = 0; i < size; i++) d.window[offset + i] = Number((v >> BigInt(i * 8)) & 0xffn);
 }
 
 /** One case for a form; undefined where form and choice do not go together. */
-function generate(random: Random, form: Form, bits: 32 | 64, opSize: 1 | 2 | 4 | 8, memory: boolean): Generated | undefined {
+function generate(random: Random, form: Form, bits: Bits, opSize: 1 | 2 | 4 | 8, memory: boolean): Generated | undefined {
   const width = bits === 64 ? 64 : 32;
-  const gpr = Array.from({ length: 16 }, (_, i) => (bits === 32 && i >= 8 ? 0n : BigInt.asUintN(width, random.value())));
-  gpr[RSP] = WINDOW + BigInt(128 + 8 * random.below(24) + (random.chance(0.2) ? random.below(8) : 0));
+  const gpr = Array.from({ length: 16 }, (_, i) => (bits !== 64 && i >= 8 ? 0n : BigInt.asUintN(width, random.value())));
+  gpr[RSP] = WINDOW - dataBase(bits) + BigInt(128 + 8 * random.below(24) + (random.chance(0.2) ? random.below(8) : 0));
   // A stack that ends in a page that is not there, or may not be written.
-  if (random.chance(0.05)) gpr[RSP] = pickTarget(random, 8);
+  if (random.chance(0.05)) gpr[RSP] = pickTarget(random, 8) - dataBase(bits);
   const isString = form.operands.some((o) => 'XY'.includes(o.letter));
   const rep = isString ? random.pick([0, 0xf2, 0xf3] as const) : 0;
   const e = encode(random, form, { bits, opSize, memory, rep }, gpr);
@@ -165,7 +166,7 @@ function generate(random: Random, form: Form, bits: 32 | 64, opSize: 1 | 2 | 4 |
 }
 
 /** About `n` cases for each combination of form, operand size and kind of operand. */
-export function casesFor(random: Random, insn: AnyInsn, bits: 32 | 64, n: number): Generated[] {
+export function casesFor(random: Random, insn: AnyInsn, bits: Bits, n: number): Generated[] {
   const all: Generated[] = [];
   for (const form of formsOf(insn)) {
     const sizes = form.byte ? ([1] as const) : bits === 64 ? ([2, 4, 8] as const) : ([2, 4] as const);

@@ -7,10 +7,13 @@
  * again. The handler then takes the registers out of the frame and starts the next case.
  *
  * Linear addresses are fixed: CODE, and from WINDOW_PAGES on two writable pages, one that is read-only and one that is not there.
+ * 16-bit code runs in segments of its own, with base CODE and base WINDOW_PAGES, and a 16-bit stack. Otherwise segments are flat.
+ *
  * The window is the 512 bytes around the border of the two writable pages; the rest of them is zero when a case starts. GS has its base
  * on the border.
  */
 #define _GNU_SOURCE
+#include <asm/ldt.h>
 #include <asm/prctl.h>
 #include <signal.h>
 #include <stdint.h>
@@ -31,9 +34,15 @@
 #define WINDOW_SIZE 512
 #define WINDOW (WINDOW_PAGES + 0x1000 - WINDOW_SIZE / 2)
 #define TIMEOUT 0xff
+/* Segments of 16-bit code: entries 0 and 1 of the LDT. */
+#define CODE16 0x7
+#define DATA16 0xf
+#define DATA16_LIMIT 0x3fff
+#define CODE32 0x23
+#define FLAT 0x2b
 
 struct test_case {
-	uint32_t bits; /* 64, or 32 for compatibility mode */
+	uint32_t bits; /* 64, or 32 or 16 for compatibility mode */
 	uint32_t length;
 	uint8_t code[512];
 	uint64_t gpr[16]; /* in encoding order */
@@ -61,7 +70,7 @@ static struct test_case *cases;
 static struct test_result *results;
 static size_t count, next;
 static int started;
-static uint32_t host_segments; /* CS in the low half, as the kernel gave it */
+static uint16_t host_cs;
 
 static void take(ucontext_t *uc)
 {
@@ -85,6 +94,7 @@ static void start(ucontext_t *uc)
 	struct test_case *c = &cases[next];
 	greg_t *g = uc->uc_mcontext.gregs;
 	uint8_t *fp = (uint8_t *)uc->uc_mcontext.fpregs;
+	uint64_t cs, data;
 
 	memset((void *)CODE, 0xcc, CODE_SIZE);
 	memcpy((void *)CODE_START, c->code, c->length);
@@ -92,9 +102,14 @@ static void start(ucontext_t *uc)
 	memcpy((void *)WINDOW, c->window, WINDOW_SIZE);
 	for (int i = 0; i < 16; i++)
 		g[order[i]] = c->gpr[i];
-	g[REG_RIP] = CODE_START;
+	g[REG_RIP] = c->bits == 16 ? CODE_START - CODE : CODE_START;
 	g[REG_EFL] = c->rflags;
-	g[REG_CSGSFS] = (g[REG_CSGSFS] & ~0xffffull) | (c->bits == 64 ? host_segments & 0xffff : 0x23);
+	/* CS, GS, FS and SS from the low word up; the kernel takes SS from there if these flags ask it to (UC_SIGCONTEXT_SS, UC_STRICT_RESTORE_SS). */
+	cs = c->bits == 64 ? host_cs : c->bits == 32 ? CODE32 : CODE16;
+	data = c->bits == 16 ? DATA16 : FLAT;
+	g[REG_CSGSFS] = (g[REG_CSGSFS] & 0x0000ffffffff0000ull) | cs | data << 48;
+	uc->uc_flags |= 6;
+	__asm__ volatile("movl %0, %%ds; movl %0, %%es" : : "r"((uint32_t)data));
 	g[REG_CR2] = 0;
 	/* Bytes 464 to 511 of the image are the kernel's; the two low bits after it tell that x87 and SSE state is there to load. */
 	memcpy(fp, c->fxsave, 464);
@@ -124,7 +139,7 @@ static void handler(int sig, siginfo_t *info, void *context)
 
 	(void)info;
 	if (!started) {
-		host_segments = uc->uc_mcontext.gregs[REG_CSGSFS];
+		host_cs = uc->uc_mcontext.gregs[REG_CSGSFS];
 		started = 1;
 	} else {
 		if (sig == SIGPROF)
@@ -151,6 +166,14 @@ static void *map(uint64_t at, size_t size, int prot)
 		exit(2);
 	}
 	return p;
+}
+
+static void define_segment(int entry, uint32_t base, uint32_t limit, int contents)
+{
+	struct user_desc d = { .entry_number = entry, .base_addr = base, .limit = limit, .contents = contents };
+
+	/* A kernel without LDTs can still do everything else. */
+	syscall(SYS_modify_ldt, 0x11, &d, sizeof d);
 }
 
 int main(void)
@@ -188,8 +211,8 @@ int main(void)
 	if (syscall(SYS_arch_prctl, ARCH_SET_GS, WINDOW_PAGES + 0x1000))
 		return 2;
 
-	/* 64-bit processes start with null selectors there, which compatibility mode cannot use. */
-	__asm__ volatile("movl %0, %%ds; movl %0, %%es" : : "r"(0x2b));
+	define_segment(0, CODE, 0xffff, 2);
+	define_segment(1, WINDOW_PAGES, DATA16_LIMIT, 0);
 
 	sigaltstack(&alternate, 0);
 	sigfillset(&sa.sa_mask);

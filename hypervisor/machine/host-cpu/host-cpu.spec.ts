@@ -12,7 +12,7 @@ import { oracleExecutor } from './oracle-executor.ts';
 const STAGED = (
   ['alu', 'bits', 'decimal', 'flow', 'mov', 'muldiv', 'shift', 'stack', 'string', 'sseMove', 'sseInteger', 'sseFloat'] as const
 ).flatMap((f) => FAMILIES[f]);
-const CASES_EACH = 2;
+const CASES_EACH = 1;
 
 const native = nodeNative();
 const hasNative = typeof native !== 'string';

@@ -7,7 +7,21 @@ import { Engine } from '../exec/engine.ts';
 import { Ram } from '../mmu/ram.ts';
 import { CPU_STRIDE, CS, DS, ES, GS, SS, STATE } from '../state.ts';
 import { defaultProfile } from '../system/cpuid.ts';
-import { type Case, CODE_START, type Executor, GS_BASE, type Outcome, PAGES, WINDOW, WINDOW_SIZE } from './case.ts';
+import {
+  type Case,
+  CODE_START,
+  codeBase,
+  codeLimit,
+  dataBase,
+  dataLimit,
+  type Executor,
+  GS_BASE,
+  type Outcome,
+  PAGES,
+  startOf,
+  WINDOW,
+  WINDOW_SIZE,
+} from './case.ts';
 
 const MIB = 1 << 20;
 const FIRST_CPU = 1 << 16;
@@ -23,7 +37,8 @@ const WRITABLE = 2;
 const CR0 = 0x8001_0033;
 const CR4_PAE_OSFXSR = 0x620;
 const EFER_SCE_LME_LMA_NXE = 0xd01;
-const CODE_ATTRIBUTES = { 64: 0xa0fb, 32: 0xc0fb } as const;
+const CODE_ATTRIBUTES = { 64: 0xa0fb, 32: 0xc0fb, 16: 0x00fb } as const;
+const DATA16_ATTRIBUTES = 0x00f3;
 const ARENA_SIZE = 32 * MIB;
 const DATA_ATTRIBUTES = 0xc0f3;
 const ALL = 0xffffffff;
@@ -64,9 +79,11 @@ function prepare(cpu: EmulatedCpu, c: Case): void {
   c.gpr.forEach((v, n) => {
     cpu.setReg(n, v);
   });
-  cpu.setBig(STATE.rip, CODE_START);
+  cpu.setBig(STATE.rip, startOf(c.bits));
   cpu.rflags = Number(c.rflags);
-  cpu.setSegment(CS, c.bits === 64 ? 0x33 : 0x23, CODE_ATTRIBUTES[c.bits], ALL, 0);
+  cpu.setSegment(CS, c.bits === 64 ? 0x33 : 0x23, CODE_ATTRIBUTES[c.bits], codeLimit(c.bits), Number(codeBase(c.bits)));
+  const attributes = c.bits === 16 ? DATA16_ATTRIBUTES : DATA_ATTRIBUTES;
+  for (const seg of [DS, ES, SS]) cpu.setSegment(seg, 0x2b, attributes, dataLimit(c.bits), Number(dataBase(c.bits)));
   cpu.setSegment(GS, 0, c.bits === 64 ? 0 : DATA_ATTRIBUTES, ALL, c.bits === 64 ? Number(GS_BASE) : 0);
   ram.u8.set(c.fxsave.subarray(160, 416), cpu.base + STATE.xmm);
   const fx = new DataView(c.fxsave.buffer, c.fxsave.byteOffset);
@@ -110,7 +127,7 @@ function runCase(cpu: EmulatedCpu, c: Case, slice: number): Outcome | undefined 
     const exit = cpu.run(cpu.cycles + 1);
     if (exit === RunExit.exception) return outcomeOf(cpu, c, true);
     if (exit !== RunExit.deadline) return undefined;
-    if (cpu.big(STATE.rip) !== CODE_START) return outcomeOf(cpu, c, false);
+    if (cpu.big(STATE.rip) !== startOf(c.bits)) return outcomeOf(cpu, c, false);
   }
   return undefined;
 }
@@ -127,7 +144,6 @@ function createCpu(): { readonly cpu: EmulatedCpu; readonly engine: Engine } {
   cpu.setU32(STATE.efer, EFER_SCE_LME_LMA_NXE);
   cpu.setLin(STATE.cr3, TABLES);
   cpu.setU32(STATE.cpl, 3);
-  for (const seg of [DS, ES, SS]) cpu.setSegment(seg, 0x2b, DATA_ATTRIBUTES, ALL, 0);
   cpu.delivery = 'host';
   return { cpu, engine };
 }

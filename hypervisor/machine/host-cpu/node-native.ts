@@ -32,7 +32,7 @@ export function nodeNative(): Native | string {
           `harness ended with ${done.status ?? done.signal} after ${done.stdout.length / RESULT_SIZE} of ${cases.length} cases`,
         );
       }
-      return decodeResults(done.stdout);
+      return decodeResults(done.stdout, cases);
     },
     dispose: () => rmSync(folder, { recursive: true }),
   };

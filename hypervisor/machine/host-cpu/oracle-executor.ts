@@ -4,16 +4,21 @@ import { decode } from '../exec/decode.ts';
 import { flagsFromEflags, flagsToEflags } from '../stage/flag-words.ts';
 import { oracleStep } from '../stage/oracle.ts';
 import { OracleFault, type OracleMemory, OracleSlow, OracleState } from '../stage/oracle-state.ts';
-import { ARITHMETIC_FLAGS, GS, STATE } from '../state.ts';
+import { ARITHMETIC_FLAGS, CS, GS, STATE } from '../state.ts';
 import {
   ABSENT_PAGE,
   type Case,
-  CODE_START,
+  codeBase,
+  codeLimit,
+  dataBase,
+  dataLimit,
   type Executor,
   GS_BASE,
   type Outcome,
   PAGES,
   READ_ONLY_PAGE,
+  stackSize,
+  startOf,
   WINDOW,
   WINDOW_SIZE,
 } from './case.ts';
@@ -52,12 +57,15 @@ export function prepare(c: Case): { state: OracleState; memory: CaseMemory } {
   c.gpr.forEach((v, i) => {
     state.setReg(i, v);
   });
-  state.rip = CODE_START;
+  state.rip = startOf(c.bits);
   const [res, aux] = flagsFromEflags(Number(c.rflags));
   state.set(STATE.flagRes, 8, BigInt(res));
   state.set(STATE.flagAux, 4, BigInt(aux >>> 0));
   state.set(STATE.eflags, 4, c.rflags & ~BigInt(ARITHMETIC_FLAGS));
-  for (let n = 0; n < 6; n++) state.set(STATE.seg + n * 16 + 4, 4, 0xffffffffn);
+  for (let n = 0; n < 6; n++) {
+    state.set(STATE.seg + n * 16 + 4, 4, BigInt(n === CS ? codeLimit(c.bits) : dataLimit(c.bits)));
+    state.set(STATE.seg + n * 16 + 8, 8, n === CS ? codeBase(c.bits) : dataBase(c.bits));
+  }
   if (c.bits === 64) state.set(STATE.seg + GS * 16 + 8, 8, GS_BASE);
   // As any kernel leaves them: SSE on.
   state.set(STATE.cr0, 8, 0x80010033n);
@@ -98,8 +106,8 @@ function runCase(c: Case): Outcome | undefined {
   const { state, memory } = prepare(c);
   try {
     for (let n = 0; n < MAX_STEPS; n++) {
-      oracleStep(state, memory, { bits: c.bits, stackSize: c.bits === 64 ? 8 : 4 }, decoded);
-      if (state.rip !== CODE_START) break;
+      oracleStep(state, memory, { bits: c.bits, stackSize: stackSize(c.bits) }, decoded);
+      if (state.rip !== startOf(c.bits)) break;
     }
   } catch (e) {
     if (e instanceof OracleSlow) return undefined;
@@ -112,10 +120,10 @@ function runCase(c: Case): Outcome | undefined {
 /** Code up to the INT3 that it leaves for. */
 function runWhole(c: Case): Outcome | undefined {
   const { state, memory } = prepare(c);
-  const mode = { bits: c.bits, stackSize: c.bits === 64 ? 8 : 4 } as const;
+  const mode = { bits: c.bits, stackSize: stackSize(c.bits) } as const;
   try {
     for (let n = 0; n < MAX_WHOLE; n++) {
-      const at = Number(state.rip - CODE_START);
+      const at = Number(state.rip - startOf(c.bits));
       if (!(at >= 0 && at < c.code.length) || c.code[at] === INT3) return outcomeOf(c, state, memory, undefined);
       const decoded = decode(c.code, at, c.code.length - at, { bits: c.bits });
       if (typeof decoded === 'string') return undefined;

@@ -10,7 +10,7 @@ import { type Form, formsOf } from '../isa/forms.ts';
 import type { AnyInsn, Flag } from '../isa/insn.ts';
 import { oracleStep } from '../stage/oracle.ts';
 import { OracleFault, OracleSlow } from '../stage/oracle-state.ts';
-import { type Case, CODE_SIZE, CODE_START, WINDOW, WINDOW_SIZE } from './case.ts';
+import { type Bits, type Case, CODE_SIZE, stackSize, startOf, WINDOW, WINDOW_SIZE } from './case.ts';
 import { encode } from './encode.ts';
 import { FIXED_FLAGS, FREE_FLAGS, randomFxsave, randomWindow } from './generate.ts';
 import { prepare } from './oracle-executor.ts';
@@ -69,10 +69,10 @@ function taint(d: Decoded, tainted: Set<Flag>): void {
 export class SequenceMaker {
   private readonly forms: readonly Form[];
   private readonly defined: readonly Form[];
-  private readonly bits: 32 | 64;
+  private readonly bits: Bits;
   private readonly random: Random;
 
-  constructor(random: Random, instructions: readonly AnyInsn[], bits: 32 | 64) {
+  constructor(random: Random, instructions: readonly AnyInsn[], bits: Bits) {
     this.random = random;
     this.bits = bits;
     this.forms = instructions.flatMap(formsOf).filter(usable);
@@ -82,7 +82,7 @@ export class SequenceMaker {
   make(length: number): Sequence {
     const { random, bits } = this;
     const width = bits === 64 ? 64 : 32;
-    const gpr = Array.from({ length: 16 }, (_, i) => (bits === 32 && i >= 8 ? 0n : BigInt.asUintN(width, random.value())));
+    const gpr = Array.from({ length: 16 }, (_, i) => (bits !== 64 && i >= 8 ? 0n : BigInt.asUintN(width, random.value())));
     gpr[RSP] = WINDOW + 256n;
     const window = randomWindow(random);
     const looped = random.chance(0.5);
@@ -101,7 +101,7 @@ export class SequenceMaker {
       window,
     };
     const { state, memory } = prepare(start);
-    const mode = { bits, stackSize: bits === 64 ? 8 : 4 } as const;
+    const mode = { bits, stackSize: stackSize(bits) } as const;
     const tainted = new Set<Flag>();
     const everTainted = new Set<Flag>();
     let ended = false;
@@ -114,14 +114,14 @@ export class SequenceMaker {
       const decoded = decode(bytes, 0, bytes.length, { bits });
       if (typeof decoded === 'string' || decoded.length !== bytes.length || readsTainted(decoded, tainted)) continue;
       const before = { registers: state.view.buffer.slice(0), memory: memory.bytes.slice() };
-      const next = CODE_START + BigInt(code.length + bytes.length);
+      const next = startOf(bits) + BigInt(code.length + bytes.length);
       const undo = (): void => {
         new Uint8Array(state.view.buffer).set(new Uint8Array(before.registers));
         memory.bytes.set(before.memory);
       };
       try {
         do oracleStep(state, memory, mode, decoded);
-        while (state.rip === CODE_START + BigInt(code.length));
+        while (state.rip === startOf(bits) + BigInt(code.length));
       } catch (e) {
         if (!(e instanceof OracleFault) && !(e instanceof OracleSlow)) throw e;
         undo();
