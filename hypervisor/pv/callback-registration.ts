@@ -2,6 +2,8 @@
 // compat_register_guest_callback, xen/arch/x86/pv/callback.c).
 
 import {
+  type Abi,
+  arch_shared_info,
   CALLBACKF_mask_events,
   CALLBACKTYPE_event,
   CALLBACKTYPE_failsafe,
@@ -9,6 +11,7 @@ import {
   CALLBACKTYPE_syscall,
   CALLBACKTYPE_syscall32,
   CALLBACKTYPE_sysenter,
+  shared_info,
   XEN_EINVAL,
   XEN_ENOSYS,
 } from '@ringworld/abi';
@@ -20,7 +23,7 @@ import { clearTrapEntry } from './trap-table.ts';
 
 const NMI = 2;
 /** arch.nmi_reason in struct shared_info. */
-const NMI_REASON = { x86_64: 3104, x86_32: 2324 } as const;
+const nmiReasonAt = (abi: Abi): number => shared_info.offset('arch', abi) + arch_shared_info.offset('nmi_reason', abi);
 
 export interface Callback {
   readonly type: number;
@@ -82,7 +85,7 @@ export function registerNmi(hv: Hypervisor, vcpu: Vcpu, address: Lin): number {
   t.ifFlag = true;
   // An NMI that came before there was a handler would be lost.
   if (vcpu.id === 0 && domain.sharedInfoMfn >= 0) {
-    if (hv.ram.read32((domain.sharedInfoMfn * 4096 + NMI_REASON[domain.abi]) as Maddr) !== 0) vcpu.pv.nmiPending = true;
+    if (hv.ram.read32((domain.sharedInfoMfn * 4096 + nmiReasonAt(domain.abi)) as Maddr) !== 0) vcpu.pv.nmiPending = true;
   }
   return 0;
 }

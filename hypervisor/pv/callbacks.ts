@@ -22,6 +22,9 @@ const R11 = 11;
 const ASYNC_NMI = 1 << 1;
 
 /** Events and NMIs that are due, at each return to the guest (test_all_events). */
+// TOUR hypercall 90: On the way back to the guest, as in Xen's test_all_events: an event or NMI that became pending meanwhile is turned
+// into a bounce frame on the guest's stack, so that the guest runs its callback first. Then run() again: the guest is behind its SYSCALL,
+// with the answer in rax.
 export function deliverPending(hv: Hypervisor, vcpu: Vcpu): void {
   const { pv } = vcpu;
   if (pv.nmiPending && !(pv.asyncExceptionMask & ASYNC_NMI)) {

@@ -4,10 +4,8 @@
 // into the hypervisor. It runs when a frame becomes a descriptor table (type seg_desc) and on every update_descriptor after that.
 // Source: xen/arch/x86/x86_64/mm.c, check_descriptor().
 
+import { HYPERVISOR_COMPAT_VIRT_START } from './layout.ts';
 import { fixupSelector, isGateSelectorOkay } from './selectors.ts';
-
-/** HYPERVISOR_COMPAT_VIRT_START that our 32-bit guests see. */
-const COMPAT_VIRT_START = 0xf580_0000;
 
 const TYPE = 0x1f00; // S and type
 const S = 0x1000;
@@ -45,7 +43,7 @@ function checkCompatSegment(lo: number, b: number): { readonly lo: number; reado
   const base = (b & 0xff00_0000) | ((b & 0xff) << 16) | (lo >>> 16);
   const units = ((b & 0xf_0000) | (lo & 0xffff)) + 1;
   const limit = b & G ? units * 4096 : units;
-  if (base === 0 && limit > COMPAT_VIRT_START) return result(lo | 0xffff, b | 0xf_0000);
+  if (base === 0 && limit > HYPERVISOR_COMPAT_VIRT_START) return result(lo | 0xffff, b | 0xf_0000);
   return result(lo, b);
 }
 

@@ -11,7 +11,7 @@ import { codeBits } from './emul-common.ts';
 import type { Outcome } from './emul-priv-op.ts';
 import { injectException, injectGp, injectPageFault } from './inject.ts';
 import { guestIoOkay } from './io-permission.ts';
-import { HYPERVISOR_VIRT_START } from './layout.ts';
+import { HYPERVISOR_VIRT_END } from './layout.ts';
 
 const CMOS_INDEX = 0x70;
 const PCI_CONFIG_ADDRESS = 0xcf8;
@@ -132,7 +132,7 @@ function address(vcpu: Vcpu, seg: number, offset: number, bytes: number): Lin | 
   const { regs } = vcpu;
   if (codeBits(vcpu) === 64) {
     const lin = (offset + (seg >= FS ? regs.segBase(seg) : 0)) as Lin;
-    const isOk = lin >= HYPERVISOR_VIRT_START + 0x800_0000_0000 && lin < 0x8000_0000_0000;
+    const isOk = (lin >= HYPERVISOR_VIRT_END && lin < 0) || (lin >= 0 && lin < 0x8000_0000_0000);
     return isOk ? lin : null;
   }
   const a = regs.segAttributes(seg);

@@ -44,6 +44,8 @@ export function handleExit(hv: Hypervisor, vcpu: Vcpu, cpu: Cpu, exit: RunExit):
   }
 }
 
+// TOUR hypercall 40: What Xen's lstar_enter decides: from the guest's user mode a SYSCALL is bounced into the guest kernel's callback;
+// from its kernel mode it is a hypercall.
 function syscall(hv: Hypervisor, vcpu: Vcpu): void {
   const { regs, domain, pv } = vcpu;
   const compatibilityMode = (regs.segAttributes(CS) & SEG.l) === 0;

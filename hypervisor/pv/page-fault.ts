@@ -1,6 +1,7 @@
 // #PF of a PV guest: what the hypervisor mends itself, in the order in which Xen tries (fixup_page_fault, xen/arch/x86/traps.c), and what
 // is the guest's own affair and bounced with CR2.
 
+import { VMASST_TYPE_writable_pagetables } from '@ringworld/abi';
 import type { Hypervisor } from '../core/hypervisor.ts';
 import type { Vcpu } from '../core/vcpu.ts';
 import { isCanonical, type Lin } from '../machine/addresses.ts';
@@ -12,8 +13,6 @@ import { GDT_LDT_VCPU_SIZE, GDT_LDT_VIRT_END, isHypervisorRange, LDT_OFFSET, PER
 import { mapLdtShadowPage } from './ldt.ts';
 import { emulatePtWrite } from './writable-page-tables.ts';
 
-/** VMASST_TYPE_writable_pagetables (public/xen.h) is bit 2. */
-const VMASST_writable_pagetables = 1 << 2;
 /** X86_XEC_EXT, X86_XEC_IDT, X86_XEC_TI: bits of a selector error code. */
 const XEC = { ext: 1, idt: 2, ti: 4 } as const;
 
@@ -24,7 +23,7 @@ export function pageFault(hv: Hypervisor, vcpu: Vcpu, errorCode: number, lin: Li
     }
   } else if (
     (errorCode & (PF.present | PF.write | PF.reserved | PF.fetch)) === (PF.present | PF.write) &&
-    vcpu.domain.vmAssist & VMASST_writable_pagetables &&
+    vcpu.domain.vmAssist & (1 << VMASST_TYPE_writable_pagetables) &&
     isGuestKernel(vcpu)
   ) {
     if (emulatePtWrite(hv, vcpu, lin)) {
