@@ -97,6 +97,8 @@ export class Domain {
   }
 
   /** Xen's domain_shutdown(): the first code stays. */
+  // TOUR hypercall 80: SCHEDOP_shutdown ends here: the first code stays, the domain's vCPUs stop, and dom0 hears of it by VIRQ_DOM_EXC,
+  // as a real toolstack does. Other hypercalls come back with a number, which hypercall() has put into rax.
   shutdown(reason: number): void {
     this.shutdownCode ??= reason;
     if (this.isShuttingDown) return;

@@ -97,6 +97,8 @@ export abstract class GuestMemoryBase implements GuestMemory {
     return true;
   }
 
+  // TOUR hypercall 75: Copy-in. The handle is a linear address of the guest; each page of it is walked in the guest's own tables, as user
+  // memory, before a byte is read. Null means -EFAULT to the caller.
   readStruct<T, W>(codec: Codec<T, W>, handle: number, index = 0): T | null {
     const size = codec.size(this.abi);
     const b = this.copyFrom(handle + index * size, size);

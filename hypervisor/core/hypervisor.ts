@@ -167,6 +167,8 @@ export class Hypervisor {
    * A hypercall from a vCPU's registers: 64-bit number in rax and arguments in rdi rsi rdx r10 r8 r9, compat in eax and
    * ebx ecx edx esi edi ebp. Sets rax unless the handler said NO_RETURN. To be called by the entry paths of pv/.
    */
+  // TOUR hypercall 50: The number is in rax and up to six arguments in rdi, rsi, rdx, r10, r8, r9 (a 32-bit guest: eax and ebx, ecx, edx,
+  // esi, edi, ebp). They are copied once, as halves, and the registers are not looked at again.
   hypercall(vcpu: Vcpu): HypercallResult {
     const c = this.callContext;
     const { regs } = vcpu;

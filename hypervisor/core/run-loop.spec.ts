@@ -14,6 +14,9 @@ describe('the run loop', () => {
     expect(fired).toEqual([5 * SECONDS]);
     expect(cpus[0]!.ran).toEqual([]);
     expect(cpus[0]!.cycles).toBe(hv.clock.toCycles(5 * SECONDS));
+    const before = hv.cycles();
+    expect(hv.run({ untilCycles: before + 1000 })).toBe('idle');
+    expect(hv.cycles()).toBe(before);
   });
 
   it('does not skip time while host I/O is under way', () => {

@@ -51,7 +51,8 @@ export class RunLoop {
       const next = Math.min(until, hv.timers.next === Number.POSITIVE_INFINITY ? hv.timers.next : hv.clock.toCycles(hv.timers.next));
       if (busy.length === 0) {
         if (hv.isHostBusy) return 'waiting';
-        if (next === Number.POSITIVE_INFINITY) return 'idle';
+        // Not until the limit either: time would pass for nobody.
+        if (hv.timers.next === Number.POSITIVE_INFINITY) return 'idle';
         if (options.maySkipTo?.(hv.clock.toNs(next)) === false) return 'asleep';
         this.advance(next);
       } else if (busy.length === 1) this.advance(this.runAlone(busy[0]!, next));
@@ -140,6 +141,8 @@ export class RunLoop {
   }
 
   /** To the deadline or through one exit. */
+  // TOUR hypercall 30: One entry into the guest and one exit from it. Everything a guest can want of the hypervisor arrives as the
+  // RunExit that run() returns; nothing is thrown across this line.
   private runOnce(p: Pcpu, end: number): void {
     const { hv } = this;
     const vcpu = p.current!;

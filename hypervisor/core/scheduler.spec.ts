@@ -2,7 +2,7 @@ import { __HYPERVISOR_sched_op, SCHEDOP_poll, SHUTDOWN_reboot, SHUTDOWN_suspend,
 import { beforeEach, describe, expect, it } from 'vitest';
 import { HypercallContext } from '../hypercalls/context.ts';
 import { sched_op } from '../hypercalls/sched_op.ts';
-import { MILLISECS } from './clock.ts';
+import { MILLISECS, SECONDS } from './clock.ts';
 import type { Domain } from './domain.ts';
 import { pauseDomain, resumeDomain, unpauseDomain } from './domain-shutdown.ts';
 import { TranslatedGuestMemory } from './guest-memory-p2m.ts';
@@ -11,6 +11,7 @@ import { P2M_TYPES } from './p2m.ts';
 import { currentRunstate } from './runstate.ts';
 import { SHARED_INFO, setUpcallMask, setUpcallPending, sharedInfoAt } from './shared-info.ts';
 import { type Bench, createBench, createScriptedDomain } from './testing.ts';
+import { Timer } from './timers.ts';
 import { RUNSTATE, type Vcpu } from './vcpu.ts';
 
 let bench: Bench;
@@ -23,7 +24,11 @@ beforeEach(() => {
   v = d.vcpus[0]!;
   bench.hv.scheduler.pause(d.vcpus[1]!);
 });
-const runFor = (ms: number) => bench.hv.run({ untilCycles: bench.hv.baseCycles + bench.hv.clock.toCycles(ms * MILLISECS) });
+/** With a timer far ahead, so that time passes while all are stopped. */
+const runFor = (ms: number) => {
+  bench.hv.timers.set(new Timer(() => {}), SECONDS);
+  return bench.hv.run({ untilCycles: bench.hv.baseCycles + bench.hv.clock.toCycles(ms * MILLISECS) });
+};
 
 describe('pausing', () => {
   it('nests, and counts as offline time', () => {

@@ -114,6 +114,8 @@ const PV_ONLY = new Set<HypercallHandler>([
 /** Name of a hypercall by number, as the __HYPERVISOR_ names have it. */
 export const hypercallName = (number: number): string => NAMES[number] ?? `hypercall ${number}`;
 
+// TOUR hypercall 60: One table for every way in: registers, multicall entries, and the port of a domain whose kernel is TypeScript. A
+// number without a handler is -ENOSYS.
 export function dispatch(c: HypercallContext, number: number): HypercallResult {
   const handler = TABLE[number];
   c.domain.count(hypercallName(number));

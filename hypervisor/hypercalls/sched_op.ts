@@ -26,6 +26,8 @@ import type { HypercallContext, HypercallHandler } from './context.ts';
 
 const MAX_POLL_PORTS = 128;
 
+// TOUR hypercall 70: A handler, one file each, named as Xen names it. Arguments that are structures come by guest handle: readStruct
+// copies them in through the vCPU's own page tables and decodes the private copy, so that the guest cannot change what was checked.
 export const sched_op: HypercallHandler = (c) => {
   const arg = c.arg(1);
   switch (c.argU32(0)) {
