@@ -29,6 +29,9 @@ function loadFlat(cpu: SystemCpu, cs: number, code: number, ss: number, cpl: num
 
 const sysenterSelector = (cpu: SystemCpu): number => cpu.u32(STATE.sysenterCs) & 0xfffc;
 
+// TOUR hypercall 20: The guest's SYSCALL has no staged form: the interpreter stops at its record and comes here. A PV guest runs
+// deprivileged under host delivery, so instead of loading CS and RIP from the MSRs the CPU leaves run() and the hypervisor, in the place
+// of the ring-0 entry point, looks at what the registers hold.
 function syscall(cpu: SystemCpu, d: Decoded): boolean {
   if (!is64(cpu) || !(cpu.lo(STATE.efer) & EFER.SCE)) return cpu.fault(EXC.UD);
   const after = nextRip(cpu, d);
