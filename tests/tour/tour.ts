@@ -19,7 +19,6 @@ interface Stop {
   readonly chapter: string;
   readonly number: number;
   readonly file: string;
-  readonly line: number;
   readonly text: string;
 }
 
@@ -40,21 +39,27 @@ function stopsIn(file: string): Stop[] {
     if (m === null) return [];
     const text = [m[3]!];
     for (let j = i + 1; /^\s*\/\/ /.test(lines[j] ?? '') && !TAG.test(lines[j]!); j++) text.push(lines[j]!.trim().slice(3));
-    return [{ chapter: m[1]!, number: Number(m[2]), file, line: i + 1, text: text.join(' ') }];
+    return [{ chapter: m[1]!, number: Number(m[2]), file, text: text.join(' ') }];
   });
 }
 
 /** The text of TOUR.md. Throws on a chapter that is not known and on a number used twice. */
 export function tour(): string {
   const stops = ['abi', 'hypervisor', 'dom0', 'guests'].flatMap((d) => sources(d).flatMap(stopsIn));
-  const out = ['# The reading tour', '', 'Made from tagged comments in the sources by `npm run tour`; do not edit. Open the files beside it and read along.', ''];
-  for (const chapter of new Set(stops.map((s) => s.chapter))) if (!(chapter in CHAPTERS)) throw new Error(`TOUR chapter '${chapter}' has no title`);
+  const out = [
+    '# The reading tour',
+    '',
+    'Made from tagged comments in the sources by `npm run tour`; do not edit. Open the files beside it and read along.',
+    '',
+  ];
+  for (const chapter of new Set(stops.map((s) => s.chapter)))
+    if (!(chapter in CHAPTERS)) throw new Error(`TOUR chapter '${chapter}' has no title`);
   for (const [chapter, title] of Object.entries(CHAPTERS)) {
     out.push(`## ${title}`, '');
     const own = stops.filter((s) => s.chapter === chapter).sort((a, b) => a.number - b.number);
     own.forEach((s, i) => {
       if (i > 0 && own[i - 1]!.number === s.number) throw new Error(`TOUR ${chapter} ${s.number} stands twice`);
-      out.push(`${i + 1}. [${s.file}:${s.line}](${s.file}#L${s.line}) — ${s.text}`);
+      out.push(`${i + 1}. [${s.file}](${s.file}) — ${s.text}`);
     });
     out.push('');
   }
