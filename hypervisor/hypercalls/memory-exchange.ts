@@ -66,7 +66,8 @@ function exchangeChunk(c: HypercallContext, d: Domain, k: Chunk, i: number): num
     if (gmfn === -1) return fail(-XEN_EFAULT);
     for (let p = 0; p < 2 ** k.inOrder; p++) {
       const mfn = (gmfn + p) as Mfn;
-      if (frames.steal(d, mfn, true) !== 0) return fail(-XEN_EINVAL);
+      const rc = frames.steal(d, mfn, true);
+      if (rc !== 0) return fail(rc);
       taken.push(mfn);
     }
   }
@@ -75,14 +76,18 @@ function exchangeChunk(c: HypercallContext, d: Domain, k: Chunk, i: number): num
     if (mfn === INVALID_MFN) return fail(-XEN_ENOMEM);
     got.push(mfn);
   }
+  // From here on the chunk cannot fail: the domain gets all of its new frames, even if it cannot be told of some.
   for (const f of taken) frames.giveBack(f);
-  for (let j = 0; j < k.outChunk; j++) {
-    const mfn = got[j]!;
+  let rc = 0;
+  got.forEach((mfn, j) => {
     frames.assign(d, mfn, k.outOrder, true);
     const gpfn = readFrame(c, k.outList, i * k.outChunk + j);
-    if (gpfn === -1) return -XEN_EFAULT;
+    if (gpfn === -1) {
+      rc = -XEN_EFAULT;
+      return;
+    }
     for (let p = 0; p < 2 ** k.outOrder; p++) addPage(c.hv, d, gpfn + p, (mfn + p) as Mfn);
-    if (!writeFrame(c, k.outList, i * k.outChunk + j, mfn)) return -XEN_EFAULT;
-  }
-  return 0;
+    if (!d.isTranslated && !writeFrame(c, k.outList, i * k.outChunk + j, mfn)) rc = -XEN_EFAULT;
+  });
+  return rc;
 }

@@ -2,7 +2,10 @@
 // Our dom0 maps the frames of its guests this way. A PV domain has no such map and gets -XEN_EACCES.
 
 import {
+  DOMID_INVALID,
+  DOMID_XEN,
   XEN_EACCES,
+  XEN_EDOM,
   XEN_EFAULT,
   XEN_EILSEQ,
   XEN_EINVAL,
@@ -27,59 +30,62 @@ import {
   xen_remove_from_physmap,
 } from '@ringworld/abi';
 import type { Domain } from '../core/domain.ts';
-import { type Gfn, INVALID_MFN } from '../core/ids.ts';
+import { type Gfn, INVALID_MFN, type Mfn } from '../core/ids.ts';
 import { P2M_TYPES } from '../core/p2m.ts';
 import { addForeign, addPage, addShared, clearEntry, isUsableGfn, putForeign } from '../core/p2m-physmap.ts';
 import type { HypercallContext } from './context.ts';
 import { domainByAnyId, mayTarget } from './foreign-domain.ts';
 import { readFrame, writeFrame } from './memory-reservation.ts';
 
+/** xatp_permission_check(). */
+function mayPlace(c: HypercallContext, d: Domain, space: number): number {
+  if (!d.isTranslated) return -XEN_EACCES;
+  if (space === XENMAPSPACE_dev_mmio && (!c.domain.isPrivileged || d !== c.domain)) return -XEN_EACCES;
+  return mayTarget(c, d.id) ? 0 : -XEN_EPERM;
+}
+
 export function addToPhysmap(c: HypercallContext, start: number, arg: number): number {
+  if (start > 0xffff) return -XEN_EDOM;
   const x = c.guest.readStruct(xen_add_to_physmap, arg);
   if (x === null) return -XEN_EFAULT;
   // Foreign frames come by the batch form only, which has room for the other domain.
   if (x.space === XENMAPSPACE_gmfn_foreign) return -XEN_ENOSYS;
   const d = domainByAnyId(c, x.domid);
   if (d === undefined) return -XEN_ESRCH;
-  if (!mayTarget(c, d.id)) return -XEN_EPERM;
-  if (!d.isTranslated) return -XEN_EACCES;
-  if (x.space !== XENMAPSPACE_gmfn_range) return addOne(c, d, x.space, undefined, x.idx, x.gpfn);
+  const denied = mayPlace(c, d, x.space);
+  if (denied !== 0) return denied;
+  if (x.space !== XENMAPSPACE_gmfn_range) return addOne(c, d, x.space, DOMID_INVALID, x.idx, x.gpfn);
   if (x.size < start) return -XEN_EILSEQ;
   for (let i = start; i < x.size; i++) {
-    const rc = addOne(c, d, XENMAPSPACE_gmfn, undefined, x.idx + i, x.gpfn + i);
+    const rc = addOne(c, d, XENMAPSPACE_gmfn, DOMID_INVALID, x.idx + i, x.gpfn + i);
     if (rc !== 0) return rc;
   }
   return 0;
 }
 
 export function addToPhysmapBatch(c: HypercallContext, start: number, arg: number): number {
+  if (start > 0xffff) return -XEN_EDOM;
   const x = c.guest.readStruct(xen_add_to_physmap_batch, arg);
   if (x === null) return -XEN_EFAULT;
+  if (x.space === XENMAPSPACE_gmfn_range) return -XEN_EOPNOTSUPP;
   const d = domainByAnyId(c, x.domid);
   if (d === undefined) return -XEN_ESRCH;
-  if (!d.isTranslated) return -XEN_EACCES;
-  if (!mayTarget(c, d.id)) return -XEN_EPERM;
+  const denied = mayPlace(c, d, x.space);
+  if (denied !== 0) return denied;
   if (x.size < start) return -XEN_EILSEQ;
-  if (x.space === XENMAPSPACE_gmfn_range) return -XEN_EINVAL;
   if (x.space === XENMAPSPACE_dev_mmio && x.u.res0 !== 0) return -XEN_EOPNOTSUPP;
-  let from: Domain | undefined;
-  if (x.space === XENMAPSPACE_gmfn_foreign) {
-    from = domainByAnyId(c, x.u.foreign_domid);
-    if (from === undefined) return -XEN_ESRCH;
-    if (!mayTarget(c, from.id)) return -XEN_EPERM;
-  }
   for (let i = start; i < x.size; i++) {
     const idx = readFrame(c, x.idxs, i);
     const gpfn = readFrame(c, x.gpfns, i);
     if (idx === -1 || gpfn === -1) return -XEN_EFAULT;
-    const rc = addOne(c, d, x.space, from, idx, gpfn);
+    const rc = addOne(c, d, x.space, x.u.foreign_domid, idx, gpfn);
     if (!c.guest.write32(x.errs + i * 4, rc)) return -XEN_EFAULT;
   }
   return 0;
 }
 
 /** xenmem_add_to_physmap_one(). */
-function addOne(c: HypercallContext, d: Domain, space: number, from: Domain | undefined, idx: number, gpfn: number): number {
+function addOne(c: HypercallContext, d: Domain, space: number, foreign: number, idx: number, gpfn: number): number {
   const { hv } = c;
   if (!isUsableGfn(gpfn)) return -XEN_EINVAL;
   switch (space) {
@@ -102,10 +108,20 @@ function addOne(c: HypercallContext, d: Domain, space: number, from: Domain | un
       return addPage(hv, d, gpfn, mfn);
     }
     case XENMAPSPACE_gmfn_foreign:
-      return from === undefined ? -XEN_ESRCH : addForeign(hv, d, gpfn, from, idx);
+      return addForeignOf(c, d, gpfn, foreign, idx);
     default:
       return -XEN_EINVAL;
   }
+}
+
+/** p2m_add_foreign(): of another domain, or of the hypervisor's shared pages (the machine-to-physical table). */
+function addForeignOf(c: HypercallContext, d: Domain, gpfn: number, foreign: number, idx: number): number {
+  // Other domains have no way of dropping foreign entries when they die.
+  if (!d.isPrivileged) return -XEN_EPERM;
+  if (foreign === DOMID_XEN) return c.hv.frames.getPage(idx, DOMID_XEN) ? putForeign(c.hv, d, gpfn as Gfn, idx as Mfn) : -XEN_EINVAL;
+  const from = domainByAnyId(c, foreign);
+  if (from === undefined) return -XEN_ESRCH;
+  return mayTarget(c, from.id) ? addForeign(c.hv, d, gpfn, from, idx) : -XEN_EPERM;
 }
 
 export function removeFromPhysmap(c: HypercallContext, arg: number): number {

@@ -144,7 +144,7 @@ export function claimPages(c: HypercallContext, arg: number): number {
   if (x === null) return -XEN_EFAULT;
   if (x.extent_start !== 0 || x.extent_order !== 0 || x.mem_flags !== 0) return -XEN_EINVAL;
   const d = c.hv.domain(x.domid);
-  if (d === undefined) return -XEN_ESRCH;
+  if (d === undefined) return -XEN_EINVAL;
   if (!c.domain.isPrivileged) return -XEN_EPERM;
   if (x.nr_extents === 0) return 0;
   if (x.nr_extents <= d.totPages || x.nr_extents > d.maxPages) return -XEN_EINVAL;

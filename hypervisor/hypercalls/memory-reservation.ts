@@ -63,7 +63,7 @@ export function adjustReservation(c: HypercallContext, op: number, start: number
 function increase(c: HypercallContext, d: Domain, list: number, start: number, n: number, order: number, below: number): number {
   for (let i = start; i < n; i++) {
     const mfn = c.hv.frames.allocForDomain(d, order, below);
-    if (mfn === INVALID_MFN || (list !== 0 && !writeFrame(c, list, i, mfn))) return i;
+    if (mfn === INVALID_MFN || (list !== 0 && !d.isTranslated && !writeFrame(c, list, i, mfn))) return i;
   }
   return n;
 }

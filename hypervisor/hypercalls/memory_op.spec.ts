@@ -1,6 +1,7 @@
 import {
   __HYPERVISOR_memory_op,
   DOMID_SELF,
+  DOMID_XEN,
   XEN_EACCES,
   XEN_EFAULT,
   XEN_EINVAL,
@@ -214,6 +215,21 @@ describe('the physical map of dom0', () => {
     expect(w.call(v0, __HYPERVISOR_memory_op, XENMEM_remove_from_physmap, rm)).toBe(0);
     expect(v0.guest.read32(0x1000 * 4096)).toBe(-1);
     expect(w.call(v0, __HYPERVISOR_memory_op, XENMEM_remove_from_physmap, rm)).toBe(-XEN_ENOENT);
+    expect(w.audit()).toEqual([]);
+  });
+
+  it('reports each frame on its own, and shows the machine-to-physical table', () => {
+    const w = createMemoryWorld();
+    const [v0] = w.dom0.vcpus as [Vcpu];
+    const none = batch(w, 99, [1], [0x1000]);
+    expect(none.rc).toBe(0);
+    expect(v0.guest.read32(none.errs) | 0).toBe(-XEN_ESRCH);
+    const own = batch(w, 0, [1], [0x1000]);
+    expect(v0.guest.read32(own.errs) | 0).toBe(-XEN_EINVAL);
+    const { m2p } = w.hv.frames;
+    const table = batch(w, DOMID_XEN, [m2p.native, m2p.l3], [0x1000, 0x1001]);
+    expect(v0.guest.read32(table.errs)).toBe(0);
+    expect(v0.guest.read32(table.errs + 4) | 0).toBe(-XEN_EINVAL);
     expect(w.audit()).toEqual([]);
   });
 
