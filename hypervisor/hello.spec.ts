@@ -155,6 +155,38 @@ describe('a PV guest', () => {
     expect(cycles[1]).toBe(cycles[0]);
   });
 
+  it('shares one CPU with another, neither losing a register', () => {
+    // mov ecx, N; again: inc qword [0x1800]; dec ecx; jnz again
+    const count = (n: number) => [
+      0xb9,
+      n & 0xff,
+      (n >> 8) & 0xff,
+      n >> 16,
+      0,
+      0x48,
+      0xff,
+      0x04,
+      0x25,
+      0,
+      0x18,
+      0,
+      0,
+      0xff,
+      0xc9,
+      0x75,
+      0xf4,
+    ];
+    const ids = [3_000_000, 2_000_000].map((n) => ({ n, domid: build([...count(n), ...poweroff]) }));
+    const data = ids.map(({ domid }) => [...hv.domain(domid)!.pageList][1]!);
+    hv.run();
+    for (const [i, { n, domid }] of ids.entries()) {
+      const d = hv.domain(domid)!;
+      expect(d.shutdownCode).toBe(0);
+      expect(hv.ram.read32((data[i]! * 4096 + 0x800) as Maddr)).toBe(n);
+      expect(d.vcpus[0]!.runstateTime[1]).toBeGreaterThan(1_000_000);
+    }
+  });
+
   it('gives all its memory back when it is destroyed', () => {
     const before = hv.frames.heap.freeFrames;
     const domid = build(poweroff);
