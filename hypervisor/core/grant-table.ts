@@ -47,6 +47,8 @@ export class GrantTable {
   constructor(hv: Hypervisor, domain: Domain) {
     this.hv = hv;
     this.domain = domain;
+    // A table has a frame from the start (INITIAL_NR_GRANT_FRAMES); for want of memory it gets it later.
+    this.grow(1);
   }
 
   private get frames(): FrameTable {

@@ -52,7 +52,6 @@ function setup(c: HypercallContext, dom: number, n: number, list: number): numbe
   const d = domainByAnyId(c, dom);
   if (d === undefined) return GNTST_bad_domain;
   if (!mayTarget(c, d.id)) return GNTST_permission_denied;
-  if (n > d.grants.maxFrames || d.isDying) return GNTST_general_error;
   if (!d.grants.grow(n)) return GNTST_general_error;
   for (let i = 0; i < n; i++) if (!writeFrame(c, list, i, frameName(c, d, d.grants.shared[i]!))) return GNTST_bad_virt_addr;
   return GNTST_okay;

@@ -158,7 +158,7 @@ function transferOne(c: HypercallContext, gmfn: number, domid: number, ref: numb
   };
   const e = hv.domain(domid);
   if (e === undefined) return lose(GNTST_bad_domain);
-  if (!prepareForTransfer(c, e, ref)) return lose(GNTST_general_error);
+  if (e.isDying || e.totPages >= e.maxPages || !prepareForTransfer(c, e, ref)) return lose(GNTST_general_error);
   if (frames.assign(e, mfn) !== 0) return lose(GNTST_general_error);
   finishTransfer(c, e, ref, mfn);
   return GNTST_okay;

@@ -32,6 +32,8 @@ import {
   GTF_reading,
   GTF_readonly,
   GTF_sub_page,
+  GTF_transfer_committed,
+  GTF_transfer_completed,
   GTF_transitive,
   GTF_writing,
   gnttab_copy,
@@ -356,6 +358,24 @@ describe('a grant to a PV guest', () => {
     expect(op(g, GNTTABOP_transfer, at)).toBe(0);
     // Still mapped.
     expect(w.get(g, gnttab_transfer, at).status).toBe(GNTST_bad_page);
+    const pt = pageTablesOf(w.hv.frames);
+    for (const n of [20, 21, 22]) {
+      const lo = w.hv.ram.read32(pte(n));
+      w.hv.ram.write32(pte(n), 0);
+      pt.putFromL1e(lo, 0, g.domain);
+    }
+    // dom0 does not accept it: the page is lost to both.
+    const before = g.domain.totPages;
+    expect(op(g, GNTTABOP_transfer, at)).toBe(0);
+    expect(w.get(g, gnttab_transfer, at).status).toBe(GNTST_general_error);
+    expect(g.domain.totPages).toBe(before - 1);
+    expect(w.hv.frames.heap.isFree(w.guest.frame(20))).toBe(true);
+    grant(w.dom0, 9, 1, 0x700, GTF_accept_transfer);
+    const good = w.put(g, gnttab_transfer, { mfn: w.guest.frame(21), domid: 0, ref: 9, status: 99 });
+    op(g, GNTTABOP_transfer, good);
+    expect(w.get(g, gnttab_transfer, good).status).toBe(GNTST_okay);
+    expect(w.dom0.p2m.mfn(0x700 as Gfn)).toBe(w.guest.frame(21));
+    expect(w.hv.ram.read16(w.dom0.grants.entryAt(9))).toBe(GTF_accept_transfer | GTF_transfer_committed | GTF_transfer_completed);
     expect(w.audit()).toEqual([]);
   });
 });
