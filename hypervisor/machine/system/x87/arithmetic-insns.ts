@@ -108,9 +108,10 @@ export const unary = (op: (a: F80, env: Env) => F80): X87Handler =>
     return true;
   });
 
-/** ST0 = op(ST0, ST1). */
-const withSt1 = (op: (f: Fpu, a: F80, b: F80) => F80): X87Handler =>
+/** ST0 = op(ST0, ST1). C2 says that an operation is not complete; only FPREM leaves one so. */
+const withSt1 = (op: (f: Fpu, a: F80, b: F80) => F80, clearsC2 = false): X87Handler =>
   operation((f) => {
+    if (clearsC2) f.setC2(false);
     const value = f.require(0, 1) ? op(f, f.get(0), f.get(1)) : INDEFINITE;
     if (!f.stopped) f.set(0, value);
     return true;
@@ -120,15 +121,12 @@ const partialRemainder = (nearest: boolean): X87Handler =>
   withSt1((f, a, b) => {
     const r = remainder(a, b, nearest, f.env);
     const q = r.quotient;
-    // Without a remainder the quotient bits stay; C2 says that nothing is left to do.
-    if (f.stopped || q === undefined) {
-      f.setC2(false);
-      return r.value;
-    }
+    // Without a remainder the quotient bits stay.
+    if (f.stopped || q === undefined) return r.value;
     // Low three bits of the quotient, oddly spread: C0 is bit 2, C3 bit 1, C1 bit 0.
     f.setConditions(r.complete ? (q & 4 ? FSW.C0 : 0) | (q & 2 ? FSW.C3 : 0) | (q & 1 ? FSW.C1 : 0) : FSW.C2);
     return r.value;
-  });
+  }, true);
 
 /** Exponent in ST1, significand in ST0. */
 const fxtract = operation((f) => {

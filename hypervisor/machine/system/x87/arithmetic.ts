@@ -2,7 +2,22 @@
 // answers the masked result and leaves the exceptions in env.flags; the unit decides what unmasked ones do (SDM Vol 1, 4.8.3.5, 8.5).
 
 import type { Exact, F80, Kind } from './float80.ts';
-import { BIAS, bitLength, exact, expOf, f80, INDEFINITE, infinity, isNaNKind, kindOf, quieted, signOf, withSign, zero } from './float80.ts';
+import {
+  BIAS,
+  bitLength,
+  exact,
+  expOf,
+  f80,
+  INDEFINITE,
+  INTEGER_BIT,
+  infinity,
+  isNaNKind,
+  kindOf,
+  quieted,
+  signOf,
+  withSign,
+  zero,
+} from './float80.ts';
 import type { Env, Unrounded } from './round.ts';
 import { EX, RC, roundAt, roundF80 } from './round.ts';
 
@@ -240,7 +255,11 @@ export interface Remainder {
 
 /** FPREM (truncating) and FPREM1 (to nearest even, as IEEE 754 remainder). */
 export function remainder(a: F80, b: F80, nearest: boolean, env: Env): Remainder {
-  const done = (value: F80): Remainder => ({ value, quotient: 0, complete: true });
+  // An operand that is its own remainder; a pseudo-denormal comes back as the normal number that it is.
+  const done = (v: F80): Remainder => {
+    const pseudo = expOf(v) === 0 && v.sig >= INTEGER_BIT;
+    return { value: pseudo ? f80(v.se | 1, v.sig) : v, quotient: 0, complete: true };
+  };
   const none = (value: F80): Remainder => ({ value, quotient: undefined, complete: true });
   const nan = propagate(a, b, env);
   if (nan) return none(nan);

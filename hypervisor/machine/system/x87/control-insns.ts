@@ -184,6 +184,8 @@ export const controlHandlers: Readonly<Record<string, X87Handler>> = {
     if (cpu.lo(STATE.cr0) & CR0.EM) return cpu.fault(EXC.UD);
     if (!x87Usable(cpu, true)) return false;
     cpu.setU16(STATE.ftw, 0xffff);
+    // TOP is 0 behind every MMX instruction, EMMS too (SDM Vol 3A, 12.2).
+    cpu.setU16(STATE.fsw, cpu.u16(STATE.fsw) & ~0x3800);
     return next(cpu, d);
   },
   FNENI: nothing,

@@ -166,6 +166,8 @@ export function yLog2XPlus1(y: F80, x: F80, env: Env): F80 {
     return timesFixed(y, at > P ? log2(m, at) : log2(fixed(exact(x)) + UNIT, -P), env);
   }
   const v = fixed(exact(x));
+  // Near -1 the series below would not end.
+  if (e >= -2) return timesFixed(y, log2(UNIT + v, -P), env);
   return timesFixed(y, fdiv(2n * oddSeries(fdiv(v, 2n * UNIT + v), false), LN2), env);
 }
 
@@ -255,10 +257,12 @@ export function trigonometric(what: Trigonometric, a: F80, env: Env): F80 | 'ran
   const e = exponentOf(a);
   if (e >= 63) return 'range';
   if (e < TINY) {
+    if (what === 'cos') return rounded(UNIT - 1n, env);
+    // The operand, the binary point of a pseudo-denormal put right; a true denormal underflows.
+    const { sign, m, e: at } = exact(a);
     env.flags |= EX.PE;
-    // A denormal comes back as it is, with underflow.
-    if (what !== 'cos' && expOf(a) === 0) env.flags |= EX.UE;
-    return what === 'cos' ? ONE : a;
+    if (m < INTEGER_BIT) env.flags |= EX.UE;
+    return roundF80({ sign, m, e: at, sticky: false }, { ...env, flags: 0, masks: 0x3f }, 64);
   }
   const { sin, cos } = reduceAndCompute(a);
   if (what === 'tan') return rounded(fdiv(sin, cos), env);
