@@ -15,6 +15,7 @@ import { setUpcallMask, upcallMask } from './vcpu-info.ts';
 
 const CLEARED = ~(EFLAGS.VM | EFLAGS.RF | EFLAGS.NT | EFLAGS.TF);
 
+/** Arguments as bounce() has them. */
 export function bounceCompat(hv: Hypervisor, vcpu: Vcpu, flags: number, cs: number, eip: Lin, errorCode: number): void {
   const { regs, pv } = vcpu;
   const fromUser = (regs.selector(CS) & 2) !== 0;
@@ -71,6 +72,8 @@ export function bounceCompat(hv: Hypervisor, vcpu: Vcpu, flags: number, cs: numb
     crashDomain(hv, vcpu, `the failsafe callback's code segment ${cs.toString(16)} cannot be loaded`);
     return;
   }
+  regs.setU16(STATE.seg + CS * 16, cs);
+  regs.setU16(STATE.seg + SS * 16, ss);
   let failsafe: number = TBF.failsafe;
   if (pv.failsafeDisablesEvents) failsafe |= TBF.interrupt;
   bounceCompat(hv, vcpu, failsafe, pv.failsafeCallbackCs, pv.failsafeCallbackEip, 0);

@@ -112,3 +112,27 @@ describe('a bounce frame of a 32-bit guest', () => {
     expect(g.hv.ram.read32((g.vcpu.vcpuInfo + 8) as never)).toBe(0x1234);
   });
 });
+
+describe('the failsafe callback of a 32-bit guest', () => {
+  it("takes over when a handler's code segment cannot be loaded, and shows the selector", () => {
+    const g = createTestGuest({ is32bit: true, code: [0x0f, 0x0b] });
+    g.vcpu.pv.trapTable[6] = { selector: 0x71, address: g.lin(1) as Lin, dpl: 0, ifFlag: false };
+    g.vcpu.pv.failsafeCallbackCs = 0xe019;
+    g.vcpu.pv.failsafeCallbackEip = g.lin(6) as Lin;
+    g.enter();
+    g.step();
+    expect([g.cpu.rip, g.cpu.selector(CS), g.cpu.cpl]).toEqual([g.lin(6), 0xe019, 1]);
+    const sp = g.cpu.regLo(RSP) >>> 0;
+    // DS, ES, FS, GS, EIP, CS
+    expect([0, 1, 2, 3, 4, 5].map((i) => g.read32(sp + i * 4))).toEqual([0xe021, 0xe021, 0, 0, g.lin(1), 0x1_0071]);
+  });
+
+  it('that cannot be loaded either is the end of the domain', () => {
+    const g = createTestGuest({ is32bit: true, code: [0x0f, 0x0b] });
+    g.vcpu.pv.trapTable[6] = { selector: 0x71, address: g.lin(1) as Lin, dpl: 0, ifFlag: false };
+    g.vcpu.pv.failsafeCallbackCs = 0x79;
+    g.enter();
+    g.step();
+    expect(g.vcpu.domain.crashReason).toContain('failsafe');
+  });
+});

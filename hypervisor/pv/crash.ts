@@ -35,7 +35,7 @@ export function registerLines(vcpu: Vcpu): string[] {
     `RFLAGS: ${hex64(r.rflags, 0)}   EM: 0   CONTEXT: pv guest (${vcpu.name})`,
     ...ROWS.map((row) => row.map(([n, i]) => `${n}:${n.length === 2 ? '  ' : ' '}${reg(i)}`).join('   ')),
     `r15: ${reg(15)}   cr0: ${big(pv.ctrlreg[0]!)}   cr4: ${big(r.big(STATE.cr4))}`,
-    `cr3: ${big(realCr3(vcpu))}   cr2: ${big(pv.ctrlreg[2]!)}`,
+    `cr3: ${hexLin(realCr3(vcpu))}   cr2: ${big(pv.ctrlreg[2]!)}`,
     `fsb: ${hexLin(r.segBase(FS))}   gsb: ${hexLin(r.segBase(GS))}   gss: ${hexLin(r.lin(STATE.kernelGsBase))}`,
     `ds: ${sel(DS)}   es: ${sel(ES)}   fs: ${sel(FS)}   gs: ${sel(GS)}   ss: ${sel(SS)}   cs: ${sel(CS)}`,
     ...stackLines(vcpu, r),
@@ -74,7 +74,7 @@ export function crashDomain(hv: Hypervisor, vcpu: Vcpu, reason: string): void {
 export function showPageWalk(hv: Hypervisor, vcpu: Vcpu, lin: number): void {
   const { ram } = hv;
   hv.console.xen(`Pagetable walk from ${hexLin(lin)}:`);
-  let table = Number(realCr3(vcpu));
+  let table = realCr3(vcpu);
   const pos = lin < 0 ? lin + 2 ** 48 : lin;
   for (let level = 4; level >= 1; level--) {
     const index = Math.floor(pos / 2 ** (12 + 9 * (level - 1))) % 512;

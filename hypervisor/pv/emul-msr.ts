@@ -77,6 +77,11 @@ export function readGuestMsr(vcpu: Vcpu, n: number): bigint | undefined {
     case AMD64_DE_CFG:
       // LFENCE is dispatch serialising.
       return isAmd(vcpu) ? 2n : undefined;
+    case MSR.IA32_APIC_BASE:
+      // Linux reads it, APIC or not: enabled, at the usual place, BSP for vCPU 0.
+      return vcpu.id === 0 ? 0xfee0_0900n : 0xfee0_0800n;
+    case MSR.IA32_FEATURE_CONTROL:
+      return isAmd(vcpu) ? undefined : 1n;
     case MSR.MSR_PLATFORM_INFO:
       return CPUID_FAULTING;
     case MSR.MSR_MISC_FEATURES_ENABLES:
@@ -187,12 +192,18 @@ function complain(hv: Hypervisor, vcpu: Vcpu, text: string): void {
   hv.console.xen(`emul-priv-op.c: ${vcpu.name} ${text}`);
 }
 
+/** What guest_rdmsr() itself refuses, so that read_msr() has nothing to say: speculation control, PPIN, microcode, VMX, TSX, MCG_CTL. */
+const REFUSED: ReadonlySet<number> = new Set([
+  0x48, 0x49, 0x4e, 0x4f, 0x79, 0xcf, 0x10a, 0x10b, 0x10f, 0x122, 0x123, 0x17b, 0xc001_0020, 0xc001_02f0, 0xc001_02f1,
+]);
+const isRefused = (n: number): boolean => REFUSED.has(n) || (n >= 0x480 && n <= 0x491);
+
 export function rdmsr(hv: Hypervisor, vcpu: Vcpu): Outcome {
   const { regs } = vcpu;
   const n = regs.regLo(RCX) >>> 0;
   const v = readGuestMsr(vcpu, n);
   if (v === undefined) {
-    complain(hv, vcpu, `RDMSR 0x${hex(n, 8)} unimplemented`);
+    if (!isRefused(n)) complain(hv, vcpu, `RDMSR 0x${hex(n, 8)} unimplemented`);
     return 'refused';
   }
   regs.setReg(RAX, v & 0xffff_ffffn);
@@ -205,6 +216,6 @@ export function wrmsr(hv: Hypervisor, vcpu: Vcpu): Outcome {
   const n = regs.regLo(RCX) >>> 0;
   const v = (BigInt(regs.regLo(RDX) >>> 0) << 32n) | BigInt(regs.regLo(RAX) >>> 0);
   if (writeGuestMsr(hv, vcpu, n, v)) return 'done';
-  complain(hv, vcpu, `WRMSR 0x${hex(n, 8)} val 0x${hex(v, 16)} unimplemented`);
+  if (!isRefused(n)) complain(hv, vcpu, `WRMSR 0x${hex(n, 8)} val 0x${hex(v, 16)} unimplemented`);
   return 'refused';
 }

@@ -11,17 +11,17 @@ export function isGuestKernel(vcpu: Vcpu): boolean {
 }
 
 /** The value that the CPU's CR3 has for the mode that is on: L4 of the mode, or the monitor table of a 32-bit guest. */
-export function realCr3(vcpu: Vcpu): bigint {
+export function realCr3(vcpu: Vcpu): number {
   const { pv } = vcpu;
   const table = vcpu.domain.is32bit ? pv.monitorTable : pv.kernelMode ? pv.guestTable : pv.guestTableUser;
-  return BigInt(table) << 12n;
+  return table * 4096;
 }
 
 /** Loads CR3 for the mode that is on; `keep` as in Cpu.loadCr3. */
 export function updateCr3(vcpu: Vcpu, keep: boolean): void {
   const cr3 = realCr3(vcpu);
   if (vcpu.cpu) vcpu.cpu.loadCr3(cr3, keep);
-  else vcpu.context.setBig(STATE.cr3, cr3);
+  else vcpu.context.setLin(STATE.cr3, cr3);
 }
 
 /** toggle_guest_mode(): the other mode's page tables and GS base. 64-bit guests only. */
