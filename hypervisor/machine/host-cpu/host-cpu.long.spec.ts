@@ -20,6 +20,7 @@ describe.each(Object.keys(FAMILIES) as (keyof typeof FAMILIES)[])('%s', (family)
     [64, 2],
     [32, 3],
     [32, 4],
+    [16, 5],
   ] as const)('agrees in %i-bit code with seed %i', (bits, seed) => {
     const report = conformance({ instructions: FAMILIES[family], bits, seed, each: 60, executors });
     expect([...report.differences.values()].flat().slice(0, 20)).toEqual([]);
@@ -31,6 +32,7 @@ it.each([
   [64, 2],
   [32, 3],
   [32, 4],
+  [16, 5],
 ] as const)('random programs of %i-bit code with seed %i end the same everywhere', (bits, seed) => {
   const instructions = Object.values(FAMILIES).flat(1);
   const executors: Executor[] = [

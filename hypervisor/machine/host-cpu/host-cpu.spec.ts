@@ -26,7 +26,7 @@ it.skipIf(!hasNative)(`the host's CPU can be asked${hasNative ? '' : ` (it canno
 
 const executors: readonly Executor[] = [...(hasNative ? [native] : []), oracleExecutor, interpreterExecutor()];
 
-describe.each([64, 32] as const)('in %i-bit code', (bits) => {
+describe.each([64, 32, 16] as const)('in %i-bit code', (bits) => {
   const { differences, compared } = conformance({ instructions: STAGED, bits, seed: 20260 + bits, each: CASES_EACH, executors });
   it.each([...differences.keys()])('%s does the same everywhere', (mnemonic) => {
     expect(differences.get(mnemonic)?.slice(0, 5)).toEqual([]);
@@ -34,7 +34,7 @@ describe.each([64, 32] as const)('in %i-bit code', (bits) => {
   });
 });
 
-it.each([64, 32] as const)('random programs of %i-bit code end the same everywhere', (bits) => {
+it.each([64, 32, 16] as const)('random programs of %i-bit code end the same everywhere', (bits) => {
   const run = { instructions: STAGED, bits, seed: 7 + bits, programs: 60, length: 20 };
   const { compared, differences } = sequenceConformance({ ...run, executors: [...executors, interpreterExecutor(5)] });
   expect(differences).toEqual([]);

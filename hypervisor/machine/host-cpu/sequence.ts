@@ -10,7 +10,7 @@ import { type Form, formsOf } from '../isa/forms.ts';
 import type { AnyInsn, Flag } from '../isa/insn.ts';
 import { oracleStep } from '../stage/oracle.ts';
 import { OracleFault, OracleSlow } from '../stage/oracle-state.ts';
-import { type Bits, type Case, CODE_SIZE, stackSize, startOf, WINDOW, WINDOW_SIZE } from './case.ts';
+import { type Bits, type Case, CODE_SIZE, dataBase, stackSize, startOf, WINDOW, WINDOW_SIZE } from './case.ts';
 import { encode } from './encode.ts';
 import { FIXED_FLAGS, FREE_FLAGS, randomFxsave, randomWindow } from './generate.ts';
 import { prepare } from './oracle-executor.ts';
@@ -66,6 +66,12 @@ function taint(d: Decoded, tainted: Set<Flag>): void {
   for (const f of open) tainted.add(f);
 }
 
+/** Bytes of the displacement of a relative branch. */
+function relSize(form: Form | undefined, opSize: number, bits: Bits): 1 | 2 | 4 {
+  if (form?.operands.at(-1)?.sizes[2] === 1) return 1;
+  return bits !== 64 && opSize === 2 ? 2 : 4;
+}
+
 export class SequenceMaker {
   private readonly forms: readonly Form[];
   private readonly defined: readonly Form[];
@@ -83,7 +89,7 @@ export class SequenceMaker {
     const { random, bits } = this;
     const width = bits === 64 ? 64 : 32;
     const gpr = Array.from({ length: 16 }, (_, i) => (bits !== 64 && i >= 8 ? 0n : BigInt.asUintN(width, random.value())));
-    gpr[RSP] = WINDOW + 256n;
+    gpr[RSP] = WINDOW - dataBase(bits) + 256n;
     const window = randomWindow(random);
     const looped = random.chance(0.5);
     if (looped) new DataView(window.buffer).setUint32(Number(COUNTER - WINDOW), 1 + random.below(6), true);
@@ -131,7 +137,7 @@ export class SequenceMaker {
         ended = true;
       }
       const skipped = ended ? 0 : Number(state.rip - next);
-      const stack = state.reg(RSP);
+      const stack = BigInt.asUintN(stackSize(bits) * 8, state.reg(RSP)) + dataBase(bits);
       if (skipped < 0 || skipped > MAX_SKIP || stack < WINDOW + 64n || stack > WINDOW + BigInt(WINDOW_SIZE - 64)) {
         undo();
         ended = false;
@@ -143,7 +149,7 @@ export class SequenceMaker {
       const last = decoded.operands.at(-1);
       // A branch that is not taken may lead anywhere; in a loop it will be, one day.
       if (last?.kind === 'rel' && skipped === 0 && state.rip === next)
-        open.push({ at: code.length, size: /^0f|^e9|^e8/.test(toHex(bytes)) ? 4 : 1 });
+        open.push({ at: code.length, size: relSize(formsOf(decoded.insn)[decoded.form], decoded.opSize, bits) });
       for (let i = 0; i < skipped; i++) code.push(INT3);
       taint(decoded, tainted);
       for (const f of tainted) everTainted.add(f);
@@ -151,10 +157,12 @@ export class SequenceMaker {
     boundaries.push(code.length);
     if (looped && !ended) {
       listing.push('loop');
-      const counter = Array.from({ length: 4 }, (_, i) => Number((COUNTER >> BigInt(i * 8)) & 0xffn));
-      code.push(0x83, 0x2c, 0x25, ...counter, 1);
-      const back = -(code.length + 6);
-      code.push(0x0f, 0x85, back & 0xff, (back >> 8) & 0xff, (back >> 16) & 0xff, (back >> 24) & 0xff);
+      // sub dword [counter], 1; jnz to the start. In 16-bit code with prefixes for 32-bit operand and address size.
+      const bytes = (v: number, n: number) => Array.from({ length: n }, (_, i) => (v >> (i * 8)) & 0xff);
+      if (bits === 16) code.push(0x66, 0x67);
+      code.push(0x83, 0x2c, 0x25, ...bytes(Number(COUNTER - dataBase(bits)), 4), 1);
+      const size = bits === 16 ? 2 : 4;
+      code.push(0x0f, 0x85, ...bytes(-(code.length + 2 + size), size));
     }
     for (const { at, size } of open) this.aim(code, boundaries, at, size);
     return { case: { ...start, code: Uint8Array.from(code) }, listing, tainted: everTainted };
@@ -175,11 +183,10 @@ export class SequenceMaker {
     const rep = isString ? random.pick([0, 0xf2, 0xf3] as const) : 0;
     const e = encode(random, form, { bits, opSize, memory: random.chance(0.4), rep, keepRegisters: true }, gpr);
     if (e === undefined || e.code.length > 15) return undefined;
-    const rel = form.operands.at(-1);
-    if (rel?.letter !== 'J') return e.code;
-    const size = rel.sizes[2] === 1 ? 1 : opSize === 2 && bits === 32 ? 2 : 4;
-    // A branch with 16-bit operand size would leave for the first 64 KiB.
-    if (size === 2 || (opSize === 2 && bits === 32)) return undefined;
+    if (form.operands.at(-1)?.letter !== 'J') return e.code;
+    // In flat code a branch with 16-bit operand size leaves for the first 64 KiB.
+    if (opSize === 2 && bits !== 16) return undefined;
+    const size = relSize(form, opSize, bits);
     e.code.fill(0, e.code.length - size);
     e.code[e.code.length - size] = random.below(MAX_SKIP + 1);
     return e.code;
