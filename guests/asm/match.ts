@@ -88,10 +88,11 @@ export function matchForm(form: Form, operands: readonly Operand[], mode: Mode):
   return (size ?? (mode === 16 ? 16 : 32)) as OperandSize;
 }
 
+const when = (yes: boolean): 0 | undefined => (yes ? 0 : undefined);
+
 /** 0: the operand fits and says nothing about the operand size. undefined: it does not fit. */
 function widthOfOperand(spec: OperandSpec, operand: Operand, mode: Mode): number | undefined {
   const { letter, size } = spec;
-  const when = (yes: boolean): 0 | undefined => (yes ? 0 : undefined);
   switch (letter) {
     case 'E':
     case 'G':

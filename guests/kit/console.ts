@@ -1,7 +1,7 @@
 // The console: a ring in a page that consoled shares (io/console.h), found through start_info, and an event channel to tell it that
-// there is something to read. `say` is printf for kernels written in the kit.
-import { CONSOLEIO_write, EVTCHNOP_send, evtchn_send, SCHEDOP_yield, start_info, xencons_interface } from '@ringworld/abi';
-import { addr, al, at, atw, dl, eax, ecx, edx, type Imm, type Mem, mem8, mem32, memw, type Reg, w } from '../asm/index.ts';
+// there is something to read. A domain 0 has no such ring: its console is the hypervisor's. `say` is printf for kernels of the kit.
+import { CONSOLEIO_write, EVTCHNOP_send, evtchn_send, SCHEDOP_yield, SIF_INITDOMAIN, start_info, xencons_interface } from '@ringworld/abi';
+import { addr, al, at, at8, atw, dl, eax, ecx, edx, type Imm, type Mem, mem8, mem32, memw, type Reg, w } from '../asm/index.ts';
 import { hypercall } from './hypercalls.ts';
 import { type Kernel, routine, structure, text, variable } from './kernel.ts';
 
@@ -68,24 +68,32 @@ export function consoleRoutines(k: Kernel): void {
   const send = structure(k, evtchn_send, {}, 'console_port');
   variable(k, 'console_page');
   variable(k, 'digits', 24);
+  variable(k, 'character', 1);
 
   // start_info names the page by machine frame; the M2P gives our own frame number, and with it the address.
   routine(k, 'console_init', () => {
     const domU = start_info.offset('console', abi);
-    a.mov(w.bx, atw('start_info'));
+    a.mov(w.bx, atw('start_info'))
+      .test(mem32(w.bx, { disp: start_info.offset('flags', abi) }), SIF_INITDOMAIN)
+      .jnz('.dom0');
     a.mov(w.ax, memw(w.bx, { disp: domU }))
       .call('machine_to_virtual')
       .mov(atw('console_page'), w.ax);
     a.mov(w.bx, atw('start_info'))
       .mov(eax, mem32(w.bx, { disp: domU + k.arch.wordBytes }))
       .mov(send.u32('port'), eax);
+    a.label('.dom0');
   });
 
-  routine(k, 'console_notify', () => hypercall(k, 'event_channel_op', EVTCHNOP_send, send.address));
+  routine(k, 'console_notify', () => {
+    a.cmp(atw('console_page'), 0).je('.dom0');
+    hypercall(k, 'event_channel_op', EVTCHNOP_send, send.address);
+    a.label('.dom0');
+  });
 
   // al: the character. Waits while the ring is full, as Linux does: by yielding.
   routine(k, 'putc', () => {
-    a.mov(w.bx, atw('console_page'));
+    a.mov(w.bx, atw('console_page')).test(w.bx, w.bx).jz('.dom0');
     a.mov(ecx, mem32(w.bx, { disp: ring('out_prod') }))
       .mov(edx, ecx)
       .sub(edx, mem32(w.bx, { disp: ring('out_cons') }));
@@ -98,7 +106,12 @@ export function consoleRoutines(k: Kernel): void {
       .and(edx, OUT_BYTES - 1);
     a.mov(mem8(w.bx, { index: w.dx, disp: ring('out') }), al);
     // x86 keeps stores in order: whoever sees the index sees the character.
-    a.inc(ecx).mov(mem32(w.bx, { disp: ring('out_prod') }), ecx);
+    a.inc(ecx)
+      .mov(mem32(w.bx, { disp: ring('out_prod') }), ecx)
+      .jmp('.end');
+    a.label('.dom0').mov(at8('character'), al).push(w.si);
+    hypercall(k, 'console_io', CONSOLEIO_write, 1, addr('character'));
+    a.pop(w.si).label('.end');
   });
 
   // w.si: a zero-terminated string.
