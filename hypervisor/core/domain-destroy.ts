@@ -17,7 +17,7 @@ export function destroyDomain(hv: Hypervisor, domain: Domain): void {
   pauseDomain(hv, domain);
   takeOffCpus(hv, domain);
   domain.isDying = true;
-  domain.evtchn.reset(true, false);
+  domain.evtchn.destroy();
   domain.grants.release();
   stopWatchdogs(hv, domain);
   for (const v of domain.vcpus) {

@@ -9,6 +9,7 @@ import {
   VIRQ_TIMER,
   VIRQ_XENOPROF,
   VIRQ_XENPMU,
+  XEN_EBUSY,
   XEN_EEXIST,
   XEN_EINVAL,
   XEN_ENOENT,
@@ -22,7 +23,7 @@ import { FifoPorts } from './evtchn-fifo.ts';
 import { createEvtchn, ECS, type Evtchn, type EvtchnPortOps, type XenConsumer } from './evtchn-port.ts';
 import { getWritableFrame, putWritableFrame } from './guest-frame.ts';
 import type { Hypervisor } from './hypervisor.ts';
-import type { Domid, EvtchnPort, Mfn, VcpuId } from './ids.ts';
+import { type Domid, type EvtchnPort, INVALID_MFN, type Mfn, type VcpuId } from './ids.ts';
 import { isUpcallPending, SHARED_INFO, setUpcallPending, sharedInfoAt, testBit } from './shared-info.ts';
 import type { Vcpu } from './vcpu.ts';
 
@@ -41,6 +42,7 @@ export class EventChannels {
   /** XEN_DOMCTL_set_max_evtchn: highest port that may be allocated. */
   maxPort = 0x7fff_ffff;
   private fifo: FifoPorts | null = null;
+  private pirqEoi: Mfn = INVALID_MFN;
   private readonly hv: Hypervisor;
   private readonly domain: Domain;
 
@@ -250,7 +252,7 @@ export class EventChannels {
     return this.fifo === null ? -XEN_EOPNOTSUPP : this.fifo.addPage(gfn);
   }
 
-  /** EVTCHNOP_reset and destruction: closes all; `abi` also returns to the 2-level ABI. */
+  /** EVTCHNOP_reset: closes all; `abi` also returns to the 2-level ABI. */
   reset(abi: boolean, byGuest = true): void {
     for (const chn of this.channels) this.close(chn.port, byGuest);
     if (!abi || this.fifo === null) return;
@@ -293,7 +295,27 @@ export class EventChannels {
   }
   /** Frames held as writable pages, for the frame-table audit. */
   heldFrames(): Mfn[] {
-    return this.fifo?.heldFrames() ?? [];
+    const held = this.fifo?.heldFrames() ?? [];
+    return this.pirqEoi === INVALID_MFN ? held : [...held, this.pirqEoi];
+  }
+
+  /** PHYSDEVOP_pirq_eoi_gmfn: the page of pirqs that need an EOI, of which there are none. Held until the domain dies. */
+  mapPirqEoi(gfn: number): number {
+    const mfn = getWritableFrame(this.hv, this.domain, gfn);
+    if (mfn === INVALID_MFN) return -XEN_EINVAL;
+    if (this.pirqEoi !== INVALID_MFN) {
+      putWritableFrame(this.hv, mfn);
+      return -XEN_EBUSY;
+    }
+    this.pirqEoi = mfn;
+    return 0;
+  }
+
+  /** evtchn_destroy. */
+  destroy(): void {
+    this.reset(true, false);
+    putWritableFrame(this.hv, this.pirqEoi);
+    this.pirqEoi = INVALID_MFN;
   }
 
   private fifoPorts(): FifoPorts {

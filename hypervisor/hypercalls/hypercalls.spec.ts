@@ -1,6 +1,7 @@
 import * as abi from '@ringworld/abi';
 import { beforeEach, describe, expect, it } from 'vitest';
 import type { Domain } from '../core/domain.ts';
+import { destroyDomain } from '../core/domain-destroy.ts';
 import { type Bench, createBench, createTestDomain, peek, poke } from '../core/testing.ts';
 import { hypercallName } from './index.ts';
 
@@ -8,6 +9,7 @@ const ARG = 0x3000;
 const UNMAPPED = 0x4000_0000;
 let bench: Bench;
 let d: Domain;
+let freeBefore: number;
 let port: abi.DomainPort;
 const call = (nr: number, ...args: (number | bigint)[]): number => port.hypercall(nr, ...args);
 const u32s = (...values: number[]): Uint8Array => new Uint8Array(Uint32Array.from(values).buffer);
@@ -15,6 +17,7 @@ const text = (at: number, length: number): string => new TextDecoder().decode(pe
 
 beforeEach(() => {
   bench = createBench();
+  freeBefore = bench.hv.frames.heap.freeFrames;
   ({ domain: d, port } = createTestDomain(bench.hv, { vcpus: 2 }));
 });
 
@@ -173,6 +176,17 @@ describe('the rest', () => {
     new DataView(head.buffer).setUint16(8, 4000, true);
     poke(port, ARG, head);
     expect(call(abi.__HYPERVISOR_domctl, ARG)).toBe(-abi.XEN_ESRCH);
+  });
+
+  it('takes one page for pirq EOIs, and gives it back with the domain', () => {
+    const eoi = (gmfn: number) => {
+      poke(port, ARG, abi.physdev_pirq_eoi_gmfn.encode('x86_64', { gmfn }));
+      return call(abi.__HYPERVISOR_physdev_op, abi.PHYSDEVOP_pirq_eoi_gmfn_v2, ARG);
+    };
+    expect([eoi(50000), eoi(9), eoi(10)]).toEqual([-abi.XEN_EINVAL, 0, -abi.XEN_EBUSY]);
+    destroyDomain(bench.hv, d);
+    expect(bench.hv.domain(d.id)).toBeUndefined();
+    expect(bench.hv.frames.heap.freeFrames).toBe(freeBefore);
   });
 
   it('shows what guests write to the console, without control characters', () => {

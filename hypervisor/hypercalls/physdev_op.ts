@@ -74,6 +74,11 @@ function irqStatusQuery(c: HypercallContext, arg: number): number {
   return c.guest.writeStruct(physdev_irq_status_query, arg, { irq: a.irq, flags: XENIRQSTAT_needs_eoi }) ? 0 : -XEN_EFAULT;
 }
 
+function pirqEoiGmfn(c: HypercallContext, arg: number): number {
+  const a = c.guest.readStruct(physdev_pirq_eoi_gmfn, arg);
+  return a === null ? -XEN_EFAULT : c.domain.evtchn.mapPirqEoi(a.gmfn);
+}
+
 /** Refuses what nobody here may do, after the copy-in that Xen does first. */
 const refuse =
   (codec: { size(abi: 'x86_64' | 'x86_32'): number }, errno: number) =>
@@ -88,8 +93,8 @@ const OPS: Record<number, (c: HypercallContext, arg: number) => number> = {
   [PHYSDEVOP_irq_status_query]: irqStatusQuery,
   [PHYSDEVOP_eoi]: refuse(physdev_eoi, XEN_EINVAL),
   [PHYSDEVOP_IRQ_UNMASK_NOTIFY]: () => 0,
-  [PHYSDEVOP_pirq_eoi_gmfn_v1]: refuse(physdev_pirq_eoi_gmfn, XEN_EINVAL),
-  [PHYSDEVOP_pirq_eoi_gmfn_v2]: refuse(physdev_pirq_eoi_gmfn, XEN_EINVAL),
+  [PHYSDEVOP_pirq_eoi_gmfn_v1]: pirqEoiGmfn,
+  [PHYSDEVOP_pirq_eoi_gmfn_v2]: pirqEoiGmfn,
   [PHYSDEVOP_apic_read]: refuse(physdev_apic, XEN_EPERM),
   [PHYSDEVOP_apic_write]: refuse(physdev_apic, XEN_EPERM),
   [PHYSDEVOP_alloc_irq_vector]: refuse(physdev_irq, XEN_EPERM),
