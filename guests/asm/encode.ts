@@ -161,8 +161,6 @@ const immediateBytes = (spec: OperandSpec, size: OperandSize): 1 | 2 | 4 | 8 => 
   return size === 16 ? 2 : 4;
 };
 
-const BRANCH: readonly string[] = ['J', 'Jb'];
-
 function tailOperand(e: Encoding, spec: OperandSpec, operand: Operand, size: OperandSize): void {
   switch (spec.letter) {
     case 'I':
@@ -207,15 +205,15 @@ export function encodeForm(form: Form, operands: readonly Operand[], size: Opera
   let rm: Operand | undefined;
   for (const [i, spec] of form.operands.entries()) {
     const operand = operands[i]!;
-    if (/^(G|V|C|D|Sw)$/.test(spec.letter)) reg = e.register(operand as Reg, REX_R);
-    else if (/^(E|M|R|W)$/.test(spec.letter)) rm = operand;
-    else if (spec.letter === 'Z') opcode[opcode.length - 1]! += e.register(operand as Reg, REX_B);
+    if (spec.place === 'reg') reg = e.register(operand as Reg, REX_R);
+    else if (spec.place === 'rm') rm = operand;
+    else if (spec.place === 'opcode') opcode[opcode.length - 1]! += e.register(operand as Reg, REX_B);
   }
   if (form.modrm !== undefined) {
     if (rm === undefined) throw new Error(`${form.text}: ModRM without an operand for it`);
     modrm(e, rm, reg);
   }
-  for (const [i, spec] of form.operands.entries()) tailOperand(e, spec, operands[i]!, size);
+  for (const [i, spec] of form.operands.entries()) if (spec.place === 'tail') tailOperand(e, spec, operands[i]!, size);
   if (form.prefix !== undefined) e.legacy.push(form.prefix);
   return e.finish(opcode);
 }
@@ -242,5 +240,3 @@ export function encode(mnemonic: string, forms: readonly Form[], operands: reado
   const known = forms.map((f) => f.text || 'no operands').join(' | ');
   throw new AsmError(`${mnemonic} ${operands.map(describe).join(', ')}: no such form in ${mode}-bit code (there are: ${known})`);
 }
-
-export const isBranch = (form: Form): boolean => form.operands.some((o) => BRANCH.includes(o.letter));

@@ -114,6 +114,8 @@ export interface OperandSpec {
   readonly size: SizeLetter;
   /** Memory of no stated size is welcome. */
   readonly loose: boolean;
+  /** Where it goes: ModRM.reg, ModRM.rm, the opcode's low bits, behind everything else, or nowhere (it is implied). */
+  readonly place: 'reg' | 'rm' | 'opcode' | 'tail' | 'implied';
 }
 
 export interface Form {
@@ -130,14 +132,34 @@ export interface Form {
   readonly address: 16 | 32 | undefined;
 }
 
+const PLACES: Readonly<Record<string, OperandSpec['place']>> = {
+  G: 'reg',
+  V: 'reg',
+  C: 'reg',
+  D: 'reg',
+  Sw: 'reg',
+  E: 'rm',
+  M: 'rm',
+  R: 'rm',
+  W: 'rm',
+  Z: 'opcode',
+  I: 'tail',
+  sI: 'tail',
+  NI: 'tail',
+  J: 'tail',
+  Jb: 'tail',
+  A: 'tail',
+};
+const placeOf = (letter: string): OperandSpec['place'] => PLACES[letter] ?? 'implied';
+
 const SIZED = /^(E|G|Z|R|M|sI|NI|I)([bwdqtovzsynf]?)$/;
 
 function parseOperand(text: string, all: string): OperandSpec {
   const sized = SIZED.exec(text);
-  if (sized === null) return { letter: text, size: '', loose: text === 'W' };
+  if (sized === null) return { letter: text, size: '', loose: text === 'W', place: placeOf(text) };
   const [, letter = '', size = ''] = sized;
   const loose = letter === 'M' || all.includes(`G${size}`) || all.includes('Sw');
-  return { letter, size: size as SizeLetter, loose };
+  return { letter, size: size as SizeLetter, loose, place: placeOf(letter) };
 }
 
 function parseForm(operands: string, encoding: string): Form {

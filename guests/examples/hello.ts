@@ -2,6 +2,8 @@
 // the way back from them, page tables, user mode, events, time. Every step prints a line; a step that fails says so and crashes the
 // domain. It boots on this project's hypervisor and on real Xen alike, 64-bit and 32-bit PAE from the same source.
 import {
+  __HYPERVISOR_vcpu_op,
+  __HYPERVISOR_xen_version,
   DOMID_SELF,
   EVTCHNOP_alloc_unbound,
   EVTCHNOP_bind_interdomain,
@@ -13,7 +15,9 @@ import {
   evtchn_bind_ipi,
   evtchn_bind_virq,
   evtchn_send,
+  multicall_entry,
   start_info,
+  VCPUOP_is_up,
   VIRQ_TIMER,
   XENVER_extraversion,
   XENVER_version,
@@ -49,6 +53,7 @@ const TIMER_NS = 5_000_000;
 export function hello(k: Kernel): void {
   introduce(k);
   tryVersion(k);
+  tryMulticall(k);
   tryTraps(k);
   tryMemory(k);
   tryUserMode(k);
@@ -92,6 +97,25 @@ function tryVersion(k: Kernel): void {
   a.call('hypercall_unused');
   expectResult(k, 'hypercall 63 is not refused by -ENOSYS', -ENOSYS);
   say(k, 'hypercall 63: -ENOSYS');
+}
+
+/** Two calls in one, with answers known beforehand. */
+function tryMulticall(k: Kernel): void {
+  const { a } = k;
+  const entry = multicall_entry.size(k.abi);
+  const result = multicall_entry.offset('result', k.abi);
+  k.image.within('.data', () => {
+    const version = { op: __HYPERVISOR_xen_version, args: [BigInt(XENVER_version), 0n, 0n, 0n, 0n, 0n] };
+    const isUp = { op: __HYPERVISOR_vcpu_op, args: [BigInt(VCPUOP_is_up), 0n, 0n, 0n, 0n, 0n] };
+    a.align(8).label('calls').bytes(multicall_entry.encode(k.abi, version)).bytes(multicall_entry.encode(k.abi, isUp));
+  });
+  hypercall(k, 'multicall', addr('calls'), 2);
+  expectResult(k, 'multicall', 0);
+  a.mov(w.ax, atw('calls', result)).sub(w.ax, atw('version'));
+  expectResult(k, 'xen_version by multicall gives another version', 0);
+  a.mov(w.ax, atw('calls', entry + result));
+  expectResult(k, 'VCPUOP_is_up', 1);
+  say(k, 'multicall: two calls in one');
 }
 
 function tryTraps(k: Kernel): void {
