@@ -42,8 +42,9 @@ export class Engine {
     return this.cpus[(base - this.firstCpu) / CPU_STRIDE]!;
   }
 
-  /** Throws all decoded code away: the arena is full. */
+  /** Throws all decoded code away: the arena is full, or the handlers' table. */
   resetCode(): void {
+    if (this.translator.isFull) this.handlers.reset();
     this.code.reset();
     this.translator.forget();
     for (const c of this.cpus) c.dropAllCode();

@@ -90,6 +90,18 @@ export class Handlers {
     return this.count - STOP_COUNT;
   }
 
+  /** Places left in the table. */
+  get room(): number {
+    return TABLE_SIZE - this.count - this.pending.length;
+  }
+
+  /** Forgets all handlers. Only when no record is left that names one: a guest can ask for more of them than the table holds. */
+  reset(): void {
+    this.indexOf.clear();
+    this.pending.length = 0;
+    this.count = STOP_COUNT;
+  }
+
   /** Table index of a handler; it can be run after the next flush(). */
   index(
     insn: AnyInsn,

@@ -17,6 +17,8 @@ import type { ExecMode } from './mode.ts';
 import { REC, RECORD_SIZE, STOP } from './records.ts';
 
 export const MAX_BLOCK = 48;
+/** For the records that end a block or detour (goto): two kinds in each mode. */
+const SPARE_HANDLERS = 64;
 
 /** Ends a block that runs on: control goes to its operand, at no charge. */
 const GOTO = insn('(goto)', { sdm: '', forms: '', operands: { target: 'r' }, sem: (b, o) => b.goto(o.target) });
@@ -73,11 +75,12 @@ export class Translator {
   }
 
   /**
-   * Translates the block and returns its first record; undefined when the arena is full. 'fetch' when the first instruction runs into a
+   * Translates the block and returns its first record; undefined when the arena or the handlers' table is full. 'fetch' when the first instruction runs into a
    * page that cannot be fetched (the caller raises the fault).
    */
   translate(q: BlockRequest): number | undefined | 'fetch' {
     const { page } = q;
+    if (this.isFull) return undefined;
     const max = Math.min(q.limit ?? MAX_BLOCK, MAX_BLOCK);
     const temporary = q.limit !== undefined;
     const start = temporary ? this.cache.scratchFor(page) : this.room(page, max + 1);
@@ -140,6 +143,11 @@ export class Translator {
     }
     if (!temporary) page.blocks.set(q.offset, start);
     return start;
+  }
+
+  /** Whether the handlers' table may not hold what one more block needs. */
+  get isFull(): boolean {
+    return this.handlers.room < MAX_BLOCK + SPARE_HANDLERS;
   }
 
   private clear(at: number): void {

@@ -133,7 +133,7 @@ function runCase(cpu: EmulatedCpu, c: Case, slice: number): Outcome | undefined 
 }
 
 /** With all CPUID features present. */
-function createCpu(): { readonly cpu: EmulatedCpu; readonly engine: Engine } {
+function createCpu(): EmulatedCpu {
   const ram = new Ram(MIB, ARENA + ARENA_SIZE);
   const engine = new Engine(ram, FIRST_CPU, ARENA, ARENA_SIZE, () => true);
   const cpu = new EmulatedCpu(engine, 0, FIRST_CPU, defaultProfile);
@@ -145,21 +145,12 @@ function createCpu(): { readonly cpu: EmulatedCpu; readonly engine: Engine } {
   cpu.setLin(STATE.cr3, TABLES);
   cpu.setU32(STATE.cpl, 3);
   cpu.delivery = 'host';
-  return { cpu, engine };
+  return cpu;
 }
-
-/** A new CPU after so many handlers: random operands ask for far more of them than any program does. */
-const HANDLERS_PER_CPU = 3000;
 
 /** Cases of more than one instruction run in slices of 1 to `slice` cycles. */
 export function interpreterExecutor(slice = MAX_CYCLES): Executor {
-  let made = createCpu();
-  return {
-    name: slice === MAX_CYCLES ? 'interpreter' : `interpreter in slices of 1 to ${slice}`,
-    run: (cases) =>
-      cases.map((c) => {
-        if (made.engine.handlers.size > HANDLERS_PER_CPU) made = createCpu();
-        return runCase(made.cpu, c, slice);
-      }),
-  };
+  const cpu = createCpu();
+  const name = slice === MAX_CYCLES ? 'interpreter' : `interpreter in slices of 1 to ${slice}`;
+  return { name, run: (cases) => cases.map((c) => runCase(cpu, c, slice)) };
 }
