@@ -8,7 +8,7 @@ import type { Hypervisor } from './hypervisor.ts';
 import type { EvtchnPort } from './ids.ts';
 import type { Pcpu } from './pcpu.ts';
 import { changeRunstate } from './runstate.ts';
-import { RUNSTATE, type Vcpu } from './vcpu.ts';
+import { ALL_CPUS, RUNSTATE, type Vcpu } from './vcpu.ts';
 
 /** Credit given at a reset, in ns of running at the default weight (CSCHED2_CREDIT_INIT). */
 const CREDIT_INIT = 10 * MILLISECS;
@@ -17,6 +17,9 @@ const MIN_SLICE = 500 * MICROSECS;
 const MAX_SLICE = 10 * MILLISECS;
 /** A vCPU that has just got a CPU keeps it for this long (sched_ratelimit_us). */
 const RATELIMIT = 1 * MILLISECS;
+
+/** A mask of all ones means every CPU; the first 32 can be told apart. */
+const mayRunOn = (v: Vcpu, p: Pcpu): boolean => v.affinity === ALL_CPUS || (p.id < 32 && (v.affinity & (1 << p.id)) !== 0);
 
 export class Scheduler {
   private readonly hv: Hypervisor;
@@ -99,7 +102,7 @@ export class Scheduler {
       if (this.isRunnable(v)) this.tickle(v);
       return;
     }
-    for (const p of this.hv.pcpus) if (p.current === v && !(v.affinity & (1 << p.id))) this.resched(v);
+    for (const p of this.hv.pcpus) if (p.current === v && !mayRunOn(v, p)) this.resched(v);
   }
 
   private resched(v: Vcpu): void {
@@ -112,12 +115,12 @@ export class Scheduler {
   /** What `pcpu` should run next; the caller has charged the current vCPU. Slices are set here. */
   choose(pcpu: Pcpu, now: number): Vcpu | null {
     const current = pcpu.current;
-    const keep = current !== null && this.isRunnable(current) && current.affinity & (1 << pcpu.id) ? current : null;
+    const keep = current !== null && this.isRunnable(current) && mayRunOn(current, pcpu) ? current : null;
     if (keep !== null && !keep.isYielding && now - pcpu.startedAt < RATELIMIT) {
       pcpu.sliceEnd = pcpu.startedAt + RATELIMIT;
       return keep;
     }
-    let best = this.queue.find((v) => (v.affinity & (1 << pcpu.id)) !== 0) ?? null;
+    let best = this.queue.find((v) => mayRunOn(v, pcpu)) ?? null;
     if (keep !== null && best !== null && !keep.isYielding && keep.credit >= best.credit) best = null;
     const next = best ?? keep;
     if (keep !== null) keep.isYielding = false;
@@ -159,7 +162,7 @@ export class Scheduler {
   private tickle(v: Vcpu): void {
     let victim: Pcpu | null = null;
     for (const p of this.hv.pcpus) {
-      if (!(v.affinity & (1 << p.id))) continue;
+      if (!mayRunOn(v, p)) continue;
       if (p.current === null) {
         victim = p;
         break;

@@ -18,6 +18,9 @@ export const RUNSTATE = {
 } as const;
 export type Runstate = (typeof RUNSTATE)[keyof typeof RUNSTATE];
 
+/** Vcpu.affinity of a vCPU that may run anywhere. */
+export const ALL_CPUS = 0xffff_ffff;
+
 export class Vcpu {
   readonly id: VcpuId;
   readonly domain: Domain;
@@ -60,7 +63,7 @@ export class Vcpu {
   /** ns of running at the default weight that it may still use. */
   credit = 0;
   /** Hard affinity: one bit per physical CPU. */
-  affinity = 0xffff_ffff;
+  affinity = ALL_CPUS;
 
   // --- guest areas registered by linear address
   runstateGuest: Lin | 0 = 0;

@@ -17,6 +17,7 @@ import {
 } from '@ringworld/abi';
 import { pauseDomain, unpauseDomain } from '../core/domain-shutdown.ts';
 import { cpuTime } from '../core/runstate.ts';
+import { ALL_CPUS } from '../core/vcpu.ts';
 import { control } from './control-op.ts';
 import type { DomctlOp } from './domctl-domain.ts';
 import { guestContextSize } from './guest-context.ts';
@@ -73,7 +74,7 @@ const affinity =
       if (!(a.flags & XEN_VCPUAFFINITY_HARD)) return 0;
       const { bitmap, nr_bits } = a.cpumap_hard;
       const bytes = Math.min(4, Math.ceil(nr_bits / 8));
-      const online = 2 ** c.hv.pcpus.length - 1;
+      const online = 2 ** Math.min(c.hv.pcpus.length, 32) - 1;
       if (!set) {
         const map = new Uint8Array(bytes).map((_, i) => ((v.affinity & online) >>> (8 * i)) & 0xff);
         return c.guest.copyTo(bitmap, map) ? 0 : -XEN_EFAULT;
@@ -82,7 +83,7 @@ const affinity =
       if (map === null) return -XEN_EFAULT;
       const wanted = map.reduce((bits, b, i) => bits | (b << (8 * i)), 0) & online;
       if (wanted === 0) return -XEN_EINVAL;
-      v.affinity = wanted;
+      v.affinity = wanted === (online | 0) ? ALL_CPUS : wanted;
       c.hv.scheduler.affinityChanged(v);
       return 0;
     });
