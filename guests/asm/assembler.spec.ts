@@ -1,5 +1,5 @@
 // Every form of every instruction, in every mode, with random operands: iced-x86 must read back what was meant.
-import { Decoder, DecoderOptions, Mnemonic as Iced, type Instruction, OpKind, Register } from 'iced-x86';
+import { Decoder, DecoderOptions, Mnemonic as Iced, type Instruction, MemorySizeExt, OpKind, Register } from 'iced-x86';
 import { describe, expect, test } from 'vitest';
 import { formsOf, MNEMONICS } from './assembler.ts';
 import { encodeForm } from './encode.ts';
@@ -284,6 +284,8 @@ function tryForm(mnemonic: Mnemonic, form: Form, mode: Mode): boolean {
     const always16 = /^(lldt|ltr|verr|verw|lmsw|arpl)$/.test(mnemonic) && typeof operand === 'object' && operand.kind === 'reg';
     expect(always16 ? read.replace(/^E/, '').replace(/D$/, 'W') : read, `${text}, operand ${n}`).toBe(meant(operand, mode));
     checkNumbers(i, n, operand);
+    if (typeof operand === 'object' && operand.kind === 'mem' && operand.size !== 'any' && form.operands[n]!.size !== '')
+      expect(MemorySizeExt.size(i.memorySize) * 8, text).toBe(widthIn(mode, operand.size));
   }
   i.free();
   decoder.free();

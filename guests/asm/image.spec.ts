@@ -123,6 +123,12 @@ describe('an image', () => {
   });
 });
 
+describe('prefixes', () => {
+  test('stand before the instruction that follows', () => {
+    expect(code64((a) => a.lock().inc(mem32(rbx)).rep().movsb().repne().scasw())).toBe('f0ff03' + 'f3a4' + 'f266af');
+  });
+});
+
 describe('nonsense', () => {
   const a64 = () => assembler(new Image(), 64);
   const a32 = () => assembler(new Image(), 32);
