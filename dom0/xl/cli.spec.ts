@@ -6,6 +6,25 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { buildHello32, buildHello64 } from '@ringworld/guests';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { tinyElf } from '../toolstack/testing/tiny-elf.ts';
+
+/** A 64-bit kernel of these instructions, its hypercall page right behind them. */
+function tinyKernel(code: readonly number[]): Uint8Array {
+  const data = new Uint8Array(8192);
+  data.set(code);
+  const notes = { XEN_VERSION: 'xen-3.0', GUEST_OS: 'test', LOADER: 'generic', VIRT_BASE: BASE, ENTRY: AT, HYPERCALL_PAGE: AT + 4096 };
+  return tinyElf({ bits: 64, segments: [{ paddr: 0x100000, vaddr: AT, data }], notes });
+}
+const BASE = -0x80000000;
+const AT = -0x7ff00000;
+const word = (n: number) => [n & 0xff, (n >> 8) & 0xff, (n >> 16) & 0xff, (n >>> 24) & 0xff];
+/** mov edi, cmd; lea rsi, [rip + 5]; call sched_op; and what rsi points to. */
+const schedOp = (cmd: number, argument: number) => [
+  ...[0xbf, ...word(cmd), 0x48, 0x8d, 0x35, ...word(5)],
+  ...[0xe8, ...word(4096 + 29 * 32 - 17), ...word(argument)],
+];
+const SCHEDOP_block = 1;
+const SCHEDOP_shutdown = 2;
 
 const CLI = new URL('./ringworld.mjs', import.meta.url).pathname;
 let dir: string;
@@ -30,6 +49,12 @@ beforeAll(() => {
   dir = mkdtempSync(join(tmpdir(), 'ringworld-cli-'));
   file('hello64', buildHello64());
   file('hello32', buildHello32());
+  file('poweroff', tinyKernel(schedOp(SCHEDOP_shutdown, 0)));
+  file('reboot', tinyKernel(schedOp(SCHEDOP_shutdown, 1)));
+  file('crash', tinyKernel(schedOp(SCHEDOP_shutdown, 3)));
+  file('wild', tinyKernel([0x0f, 0x0b]));
+  file('block', tinyKernel(schedOp(SCHEDOP_block, 0)));
+  file('spin', tinyKernel([0xeb, 0xfe]));
   file('text', 'this is no kernel\n'.repeat(100));
   file('hello.cfg', 'name = "hello"\nkernel = "hello64"\nmemory = 16\n');
 });
@@ -91,4 +116,32 @@ test('two domains run side by side, their lines marked', () => {
   expect(status).toBe(0);
   expect(stdout).toContain('(hello) hello from pv64');
   expect(stdout).toContain('(pae) hello from pv32pae');
+});
+
+describe('the exit code says how the domain ended', () => {
+  test.each([
+    ['poweroff', [], 0, ''],
+    ['reboot', ['on_reboot="destroy"'], 4, 'ringworld: reboot (domain 1) rebooted: on_reboot ends it\n'],
+    ['crash', [], 3, 'ringworld: crash (domain 1) crashed: no reason was given\n'],
+    ['wild', [], 3, /^ringworld: wild \(domain 1\) crashed: .+\n$/],
+    ['spin', ['--timeout', '1'], 5, 'ringworld: spin (domain 1) did not end in time\n'],
+    ['block', [], 6, /^ringworld: block \(domain 1\) waits for something that cannot come/],
+  ])('%s', (kernel, args, code, message) => {
+    const { status, stdout, stderr } = ringworld('create', '-F', '--kernel', kernel, 'memory=16', ...args);
+    if (typeof message === 'string') expect(stderr).toBe(message);
+    else expect(stderr).toMatch(message);
+    expect([status, stdout]).toEqual([code, '']);
+  });
+
+  test('a domain that reboots is started again, and again', () => {
+    const { status, stderr, stdout } = ringworld('create', '-F', '--json', '--kernel', 'reboot', 'memory=16', '--timeout', '2');
+    expect(stderr).toContain('ringworld: reboot: restarted as domain 2\nringworld: reboot: restarted as domain 3\n');
+    expect(status).toBe(5);
+    expect((JSON.parse(stdout) as { restarts: number }).restarts).toBeGreaterThan(1);
+  });
+
+  test('on_crash=restart restarts after a crash', () => {
+    const { stderr } = ringworld('create', '-F', '--kernel', 'wild', 'memory=16', 'on_crash="restart"', '--timeout', '2');
+    expect(stderr).toMatch(/wild \(domain 1\) crashed: .*\nringworld: wild: restarted as domain 2\n/);
+  });
 });

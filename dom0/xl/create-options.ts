@@ -19,6 +19,7 @@ export interface CreateOptions {
   readonly dryrun: boolean;
   readonly json: boolean;
   readonly quiet: boolean;
+  readonly verbose: boolean;
   readonly timeoutSeconds: number | null;
   readonly cpus: number | null;
   readonly help: boolean;
@@ -44,6 +45,7 @@ export function parseCreateArguments(args: string[]): CreateOptions {
     dryrun: values.dryrun ?? false,
     json: values.json ?? false,
     quiet: values.quiet ?? false,
+    verbose: values.verbose ?? false,
     help: values.help ?? false,
     timeoutSeconds: positive('timeout', values.timeout, (n) => n > 0),
     cpus: positive('cpus', values.cpus, (n) => Number.isInteger(n) && n >= 1 && n <= 64),
@@ -66,6 +68,7 @@ function parse(args: string[]) {
         dryrun: flag('n'),
         json: flag(),
         quiet: flag('q'),
+        verbose: flag('v'),
         help: flag('h'),
         timeout: text,
         cpus: text,

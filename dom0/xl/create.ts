@@ -45,6 +45,7 @@ export async function create(args: string[]): Promise<number> {
     },
     outputs,
     note: complain,
+    log: options.verbose ? (line) => void process.stderr.write(`${line}\n`) : null,
   });
   if (options.console) {
     keyboard = new Keyboard({

@@ -39,6 +39,7 @@ async function boot(name: string, kernel: Uint8Array) {
     pace: false,
     world: { canWake: () => false, wait: async () => {} },
     outputs: [new ConsoleOutput({ room: () => 4096, write: (bytes) => void process.stdout.write(Buffer.from(bytes)) }, '  | ')],
+    log: null,
     note: (line) => void process.stderr.write(`ringworld: ${line}\n`),
   });
   return session.run();

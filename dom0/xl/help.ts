@@ -20,6 +20,7 @@ Options of create:
   -n, --dryrun          only check the configuration
       --json            one JSON object on standard output when all is over; consoles go to standard error
   -q, --quiet           no warnings; with --json no consoles either
+  -v, --verbose         the hypervisor's own log (what xl dmesg shows) on standard error
   -h, --help
 
 KEY=VALUE overrides a setting of the files. Several domains run side by side; their lines are marked "(name) ".

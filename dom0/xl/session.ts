@@ -17,6 +17,8 @@ export interface SessionOptions {
   readonly outputs: readonly ConsoleOutput[];
   /** One line for standard error. */
   readonly note: (line: string) => void;
+  /** Gets the hypervisor's log, where somebody wants it. */
+  readonly log: ((line: string) => void) | null;
 }
 
 interface Seat {
@@ -52,6 +54,7 @@ export class Session {
         sum((g) => g.config.maxVcpus),
       );
     this.host = switchOn({ guestMiB: sum((g) => g.config.memoryMiB), cpus });
+    if (options.log !== null) this.host.hv.console.onLine = options.log;
     this.host.toolstack.onShutdown = (d) => this.ended.push(d);
     this.seats = guests.map((guest, i) => {
       const output = options.outputs[i]!;
