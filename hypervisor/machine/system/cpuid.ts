@@ -92,13 +92,13 @@ const skylakeSp: CpuProfile = {
 };
 
 /**
- * What this machine is when nothing else is asked for: its own features under the family and model that QEMU's TCG shows as well (an
- * early 64-bit AMD). It does not speculate, and no kernel takes it for a processor that does: no mitigations, no warnings about them.
+ * What this machine is when nothing else is asked for: its own features under the family and model of an Atom of 2008 (Bonnell), the
+ * 64-bit processor of Intel's that executes in order. This one does too: kernels find no speculation to mitigate and say nothing of it.
  */
 const baseline: CpuProfile = {
   name: 'baseline',
-  vendor: 'AuthenticAMD',
-  signature: 0x00060fb1,
+  vendor: 'GenuineIntel',
+  signature: 0x000106ca,
   brand: 'Ringworld virtual CPU',
   features: new Set(
     (
@@ -109,11 +109,12 @@ const baseline: CpuProfile = {
   maxLeaf: 0xd,
   physicalBits: 46,
   mhz: 2100,
-  cacheDescriptors: [0, 0, 0, 0],
+  // TLB and cache descriptors of that processor (InstLatx64's dump of an Atom 330).
+  cacheDescriptors: [0x4fba5901, 0x0e3080c0, 0, 0],
   caches: [
-    { level: 1, type: 1, ways: 2, sets: 512 },
-    { level: 1, type: 2, ways: 2, sets: 512 },
-    { level: 2, type: 3, ways: 16, sets: 512 },
+    { level: 1, type: 1, ways: 6, sets: 64 },
+    { level: 1, type: 2, ways: 8, sets: 64 },
+    { level: 2, type: 3, ways: 8, sets: 1024 },
   ],
 };
 
