@@ -13,6 +13,8 @@ import type { SystemCpu } from './ports.ts';
 /** All exceptions masked, flush-to-zero and denormals-are-zero offered. */
 export const MXCSR_MASK = 0xffff;
 export const MXCSR_RESET = 0x1f80;
+/** Bytes of the FXSAVE image that hold state. */
+const LEGACY_USED = 416;
 const X87 = 1;
 const SSE = 2;
 
@@ -68,9 +70,12 @@ export function saveX87(cpu: SystemCpu, out: Uint8Array, wide: boolean): void {
   }
   const top = (fsw >>> 11) & 7;
   for (let i = 0; i < 8; i++) {
-    const from = cpu.base + STATE.fpr + 16 * ((top + i) & 7);
-    out.fill(0, 32 + 16 * i, 48 + 16 * i);
-    out.set(cpu.ram.u8.subarray(from, from + 10), 32 + 16 * i);
+    const at = STATE.fpr + 16 * ((top + i) & 7);
+    const to = 32 + 16 * i;
+    view.setUint32(to, cpu.u32(at), true);
+    view.setUint32(to + 4, cpu.u32(at + 4), true);
+    view.setUint32(to + 8, cpu.u16(at + 8), true);
+    view.setUint32(to + 12, 0, true);
   }
 }
 
@@ -85,8 +90,10 @@ export function restoreX87(cpu: SystemCpu, from: Uint8Array, wide: boolean): voi
   cpu.setHalves(STATE.fdp, view.getUint32(16, true), wide ? view.getUint32(20, true) : 0);
   const top = (fsw >>> 11) & 7;
   for (let i = 0; i < 8; i++) {
-    const to = cpu.base + STATE.fpr + 16 * ((top + i) & 7);
-    cpu.ram.u8.set(from.subarray(32 + 16 * i, 42 + 16 * i), to);
+    const to = STATE.fpr + 16 * ((top + i) & 7);
+    const at = 32 + 16 * i;
+    cpu.setHalves(to, view.getUint32(at, true), view.getUint32(at + 4, true));
+    cpu.setU16(to + 8, view.getUint16(at + 8, true));
   }
   cpu.setU16(STATE.ftw, expandTags(cpu, from[4]!));
 }
@@ -117,9 +124,8 @@ function fxsave(cpu: SystemCpu, d: Decoded): boolean {
   if (!fxUsable(cpu)) return false;
   const lin = area(cpu, d, 512, 16, true);
   if (lin === undefined) return false;
-  // Bytes that are reserved or free for software keep what memory holds.
-  const image = loadBytes(cpu, lin, 512);
-  if (!image) return false;
+  // Nothing is written from byte 416 on: reserved, or free for software.
+  const image = new Uint8Array(LEGACY_USED);
   saveX87(cpu, image, d.opSize === 8);
   const view = new DataView(image.buffer);
   view.setUint32(24, cpu.u32(STATE.mxcsr), true);
@@ -131,7 +137,7 @@ function fxsave(cpu: SystemCpu, d: Decoded): boolean {
 function fxrstor(cpu: SystemCpu, d: Decoded): boolean {
   if (!fxUsable(cpu)) return false;
   const lin = area(cpu, d, 512, 16, false);
-  const image = lin === undefined ? undefined : loadBytes(cpu, lin, 512);
+  const image = lin === undefined ? undefined : loadBytes(cpu, lin, LEGACY_USED);
   if (!image) return false;
   const mxcsr = new DataView(image.buffer).getUint32(24, true);
   if (mxcsr & ~MXCSR_MASK) return cpu.fault(EXC.GP, 0);

@@ -64,11 +64,12 @@ export function loadBytes(cpu: Cpu, lin: Lin, length: number, supervisor = false
 
 /** All or nothing: every page is probed for writing before the first byte is stored. */
 export function storeBytes(cpu: Cpu, lin: Lin, bytes: Uint8Array, supervisor = false): boolean {
-  const pieces: number[] = [];
-  for (let done = 0; done < bytes.length; done += CHUNK) pieces.push(done);
-  for (const done of pieces) if (cpu.probe((lin + done) as Lin, Math.min(CHUNK, bytes.length - done), true, supervisor) === 0) return false;
-  for (const done of pieces) {
-    const n = Math.min(CHUNK, bytes.length - done);
+  const { length } = bytes;
+  const toPageEnd = 4096 - (((lin % 4096) + 4096) % 4096);
+  for (let at = 0; at < length; at = at === 0 ? toPageEnd : at + 4096)
+    if (cpu.probe((lin + at) as Lin, 1, true, supervisor) === 0) return false;
+  for (let done = 0; done < length; done += CHUNK) {
+    const n = Math.min(CHUNK, length - done);
     const p = cpu.probe((lin + done) as Lin, n, true, supervisor);
     if (p === 0) return false;
     cpu.ram.u8.set(bytes.subarray(done, done + n), p);
