@@ -188,8 +188,12 @@ function placeHypercallPage(hv: Hypervisor, vcpu: Vcpu, v: bigint): boolean {
 }
 
 const hex = (v: number | bigint, digits: number): string => v.toString(16).padStart(digits, '0');
+/** Xen limits the rate of what guests make it print; here a domain may complain so often, then no more. */
+const MAX_COMPLAINTS = 64;
 function complain(hv: Hypervisor, vcpu: Vcpu, text: string): void {
-  hv.console.xen(`emul-priv-op.c: ${vcpu.name} ${text}`);
+  const { domain } = vcpu;
+  domain.count('unknown MSR accesses');
+  if ((domain.statistics.get('unknown MSR accesses') ?? 0) <= MAX_COMPLAINTS) hv.console.xen(`emul-priv-op.c: ${vcpu.name} ${text}`);
 }
 
 /** What guest_rdmsr() itself refuses, so that read_msr() has nothing to say: speculation control, PPIN, microcode, VMX, TSX, MCG_CTL. */
