@@ -62,7 +62,7 @@ function mapPages(ram: Ram): void {
     const table = entry(entry(entry(TABLES, 0), lin >>> 30), (lin >>> 21) & 511);
     ram.write32((table + ((lin >>> 12) & 511) * 8) as Maddr, physical | flags);
   };
-  map(CODE_START & ~0xfffn, CODE, PRESENT_USER);
+  map(CODE_START & ~0xfffn, CODE, PRESENT_USER | WRITABLE);
   map(PAGES, DATA, PRESENT_USER | WRITABLE);
   map(GS_BASE, DATA + 0x1000, PRESENT_USER | WRITABLE);
   map(GS_BASE + 0x1000n, READ_ONLY, PRESENT_USER);
