@@ -196,9 +196,33 @@ function complain(hv: Hypervisor, vcpu: Vcpu, text: string): void {
   if ((domain.statistics.get('unknown MSR accesses') ?? 0) <= MAX_COMPLAINTS) hv.console.xen(`emul-priv-op.c: ${vcpu.name} ${text}`);
 }
 
-/** What guest_rdmsr() itself refuses, so that read_msr() has nothing to say: speculation control, PPIN, microcode, VMX, TSX, MCG_CTL. */
+/**
+ * What guest_rdmsr() itself refuses, so that read_msr() has nothing to say: speculation control, PPIN, microcode, VMX, TSX, MCG_CTL, and
+ * the other vendor's.
+ */
 const REFUSED: ReadonlySet<number> = new Set([
-  0x48, 0x49, 0x4e, 0x4f, 0x79, 0xcf, 0x10a, 0x10b, 0x10f, 0x122, 0x123, 0x17b, 0xc001_0020, 0xc001_02f0, 0xc001_02f1,
+  0x48,
+  0x49,
+  0x4e,
+  0x4f,
+  0x79,
+  0xcf,
+  0x10a,
+  0x10b,
+  0x10f,
+  0x122,
+  0x123,
+  0x17b,
+  0xc001_0020,
+  0xc001_02f0,
+  0xc001_02f1,
+  MSR.IA32_PLATFORM_ID,
+  MSR.IA32_FEATURE_CONTROL,
+  IA32_PERF_STATUS,
+  IA32_PERF_CTL,
+  IA32_THERM_STATUS,
+  K8_HWCR,
+  AMD64_DE_CFG,
 ]);
 const isRefused = (n: number): boolean => REFUSED.has(n) || (n >= 0x480 && n <= 0x491);
 
