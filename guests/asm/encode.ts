@@ -2,7 +2,7 @@
 // labels is left zero and returned as fixups.
 import type { Form, OperandSpec } from './forms.ts';
 import { fits, fitsSigned, matchForm, type Operand, type OperandSize } from './match.ts';
-import { type Far, type Imm, isSym, type Mem, type Short, type Sym } from './operands.ts';
+import { addr, type Far, type Imm, isSym, type Mem, type Short, type Sym } from './operands.ts';
 import type { Mode, Reg, Xmm } from './registers.ts';
 
 export class AsmError extends Error {}
@@ -161,18 +161,21 @@ const immediateBytes = (spec: OperandSpec, size: OperandSize): 1 | 2 | 4 | 8 => 
   return size === 16 ? 2 : 4;
 };
 
-function tailOperand(e: Encoding, spec: OperandSpec, operand: Operand, size: OperandSize): void {
+function tailOperand(e: Encoding, spec: OperandSpec, operand: Operand, size: OperandSize, sized: boolean): void {
   switch (spec.letter) {
     case 'I':
     case 'sI':
     case 'NI':
-      e.value('tail', operand as Imm, immediateBytes(spec, size), { signed: spec.letter === 'I' && spec.size === 'z' && size === 64 });
+      // Extended to 64 bits: by the operand size, or (PUSH) by the stack's.
+      e.value('tail', operand as Imm, immediateBytes(spec, size), {
+        signed: spec.size === 'z' && (size === 64 || (e.mode === 64 && !sized)),
+      });
       break;
     case 'J':
-      e.value('tail', labelSym(operand as string), e.mode === 16 ? 2 : 4, { relative: true, signed: true });
+      e.value('tail', addr(operand as string), e.mode === 16 ? 2 : 4, { relative: true, signed: true });
       break;
     case 'Jb':
-      e.value('tail', labelSym((operand as Short).label), 1, { relative: true, signed: true });
+      e.value('tail', addr((operand as Short).label), 1, { relative: true, signed: true });
       break;
     case 'A': {
       const { selector, offset, width } = operand as Far;
@@ -184,21 +187,14 @@ function tailOperand(e: Encoding, spec: OperandSpec, operand: Operand, size: Ope
   }
 }
 
-const labelSym = (label: string): Sym => ({ kind: 'sym', label, minus: undefined, offset: 0n, plus: () => labelSym(label) });
-
 /** The bytes of one form. `size` is what matchForm found. */
 export function encodeForm(form: Form, operands: readonly Operand[], size: OperandSize, mode: Mode): Encoded {
   const e = new Encoding(mode);
   const farWidth = (operands.find((_, i) => form.operands[i]!.letter === 'A') as Far | undefined)?.width;
-  const sizes = form.operands.map((o) => o.size);
-  const sizedBy =
-    sizes.some((s) => s === 'v' || s === 's' || s === 'f') || form.operands.some((o) => o.letter === 'rAX') || form.implied !== undefined;
-  const operandSize = sizedBy ? size : (farWidth ?? mode);
+  const operandSize = form.sized ? size : (farWidth ?? mode);
   if (form.address !== undefined && form.address !== mode) e.legacy.push(0x67);
   if (operandSize !== 64 && (operandSize === 16) !== (mode === 16)) e.legacy.push(0x66);
-  // What works on the stack has 64 bits in 64-bit code without saying so.
-  if (size === 64 && (form.implied === 64 || sizes.some((s) => s === 'v' || s === 'y') || form.operands.some((o) => o.letter === 'rAX')))
-    e.rex |= REX_W;
+  if (form.wide && size === 64) e.rex |= REX_W;
 
   const opcode = [...form.opcode];
   let reg = typeof form.modrm === 'number' ? form.modrm : 0;
@@ -213,7 +209,7 @@ export function encodeForm(form: Form, operands: readonly Operand[], size: Opera
     if (rm === undefined) throw new Error(`${form.text}: ModRM without an operand for it`);
     modrm(e, rm, reg);
   }
-  for (const [i, spec] of form.operands.entries()) if (spec.place === 'tail') tailOperand(e, spec, operands[i]!, size);
+  for (const [i, spec] of form.operands.entries()) if (spec.place === 'tail') tailOperand(e, spec, operands[i]!, size, form.sized);
   if (form.prefix !== undefined) e.legacy.push(form.prefix);
   return e.finish(opcode);
 }

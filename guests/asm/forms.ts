@@ -129,6 +129,10 @@ export interface Form {
   readonly not64: boolean;
   readonly no16: boolean;
   readonly implied: 16 | 32 | 64 | undefined;
+  /** The operand size is chosen: by a 66 prefix where it is not the mode's own, and by REX.W if `wide` and 64 bits. */
+  readonly sized: boolean;
+  /** What works on the stack has 64 bits in 64-bit code without REX.W. */
+  readonly wide: boolean;
   readonly address: 16 | 32 | undefined;
 }
 
@@ -170,8 +174,11 @@ function parseForm(operands: string, encoding: string): Form {
   while (isByte(words[0])) opcode.push(Number.parseInt(words.shift()!, 16));
   const slash = words[0]?.startsWith('/') ? words.shift()!.slice(1) : undefined;
   const has = (condition: string) => words.includes(condition);
+  const specs = operands === '' ? [] : operands.split(',').map((text) => parseOperand(text, operands));
+  const hasSize = (...letters: SizeLetter[]) => specs.some((spec) => letters.includes(spec.size));
+  const bySize = hasSize('v') || specs.some((spec) => spec.letter === 'rAX');
   return {
-    operands: operands === '' ? [] : operands.split(',').map((text) => parseOperand(text, operands)),
+    operands: specs,
     text: operands,
     prefix,
     opcode,
@@ -180,6 +187,8 @@ function parseForm(operands: string, encoding: string): Form {
     not64: has('not64'),
     no16: has('no16'),
     implied: has('o16') ? 16 : has('o32') ? 32 : has('o64') ? 64 : undefined,
+    sized: bySize || hasSize('s', 'f') || has('o16') || has('o32') || has('o64'),
+    wide: bySize || hasSize('y') || has('o64'),
     address: has('a16') ? 16 : has('a32') ? 32 : undefined,
   };
 }
