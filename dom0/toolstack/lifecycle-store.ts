@@ -114,5 +114,5 @@ function writeConsole(t: XsOperations, facts: StoreFacts): void {
 
 /** Takes away all that belonged to the domain. */
 export function removeDomainNodes(xs: XsClient, domid: number, config: DomainConfig): void {
-  for (const path of [domainPath(domid), consoleBackend(domid), `/libxl/${domid}`, vmPath(config)]) xs.rm(path);
+  for (const path of [domainPath(domid), `/local/domain/0/backend/console/${domid}`, `/libxl/${domid}`, vmPath(config)]) xs.rm(path);
 }

@@ -2,8 +2,6 @@
 import { parseCreateArguments, readGuests } from './create-options.ts';
 import { Keyboard, nodeStream, nowhere } from './node-terminal.ts';
 import { ConsoleOutput } from './output.ts';
-import { jsonReport } from './report.ts';
-import { exitCode, Session } from './session.ts';
 import { EXIT, UserError } from './user-error.ts';
 
 /** Typed bytes that the guest has not taken; more than this and reading pauses. */
@@ -29,6 +27,9 @@ export async function create(args: string[]): Promise<number> {
     throw new UserError('create: give -F (foreground) or -c (console): there is no host yet in which a domain could stay behind');
   if (options.console && guests.length > 1) throw new UserError('create: -c works with one domain; -F runs several');
 
+  // The hypervisor is loaded only when there is something to run: a mistake is answered at once.
+  const { exitCode, Session } = await import('./session.ts');
+  const { jsonReport } = await import('./report.ts');
   const drain = () => session.drain();
   const stream = options.json ? (options.quiet ? nowhere : nodeStream(process.stderr, drain)) : nodeStream(process.stdout, drain);
   const outputs = guests.map((g) => new ConsoleOutput(stream, guests.length > 1 ? `(${g.config.name}) ` : ''));
