@@ -106,7 +106,10 @@ export const BSR = insn('BSR', {
 const COUNT_FLAGS = { writes: OSZAPC, undefined: ['OF', 'SF', 'AF', 'PF'] } as const;
 const carryZero = <V, X>(b: Builder<V, X>, cf: V, zf: V): void => setFromEflags(b, b.or(cf, b.shl(zf, b.k(6))));
 
-/** Without BMI1 these opcodes run as BSF, which gives the same for any source but zero; no profile of ours lacks BMI1 yet. */
+/**
+ * On processors without BMI1 and LZCNT, which their CPUID profile says, these opcodes run as BSF and BSR. That is not modelled: TZCNT gives
+ * what BSF does for any source but zero, and no code has a use for F3 before BSR.
+ */
 export const TZCNT = insn('TZCNT', {
   sdm: 'Vol 2B, TZCNT',
   forms: 'F3 0F BC /r Gv,Ev',
