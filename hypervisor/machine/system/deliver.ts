@@ -7,7 +7,7 @@ import { CS, DS, EFLAGS, ES, FS, GS, RSP, SEG, SS, STATE } from '../state.ts';
 import { EXC, hasErrorCode } from './bits.ts';
 import type { Descriptor } from './descriptor.ts';
 import { isNull, markAccessed, readDescriptor, SYS, selectorError } from './descriptor.ts';
-import { isLongCode, offsetFits } from './far.ts';
+import { offsetFits } from './far.ts';
 import { load } from './linear.ts';
 import { isLongMode, isProtected, isVm86, setCpl } from './mode.ts';
 import type { SystemCpu } from './ports.ts';
@@ -124,7 +124,7 @@ function deliverLong(cpu: SystemCpu, e: Delivery, gate: Gate, code: Descriptor, 
 function deliverLegacy(cpu: SystemCpu, e: Delivery, gate: Gate, code: Descriptor, cpl: number, ext: number): boolean {
   const size = gate.type === SYS.interruptGate || gate.type === SYS.trapGate ? 4 : 2;
   const inner = cpl < cpu.cpl;
-  if (isLongCode(cpu, code) || !offsetFits(cpu, code, gate.offset)) return false;
+  if (!offsetFits(cpu, code, gate.offset)) return false;
   let stack: StackCursor;
   let newSs: { selector: number; d: Descriptor } | undefined;
   const flags = savedFlags(cpu, e);

@@ -1,4 +1,4 @@
-// A SystemCpu for specs: a real Ram and Context, linear addresses mapped one to one below 16 MiB save for pages that a test takes away or
+// A SystemCpu for specs: a real Ram and Context, linear addresses mapped one to one below 1 MiB save for pages that a test takes away or
 // protects, and helpers that put descriptors, gates and code where a test wants them. No engine: a test hands over decoded instructions.
 
 import type { Lin, Maddr } from '../addresses.ts';
@@ -16,7 +16,7 @@ import type { IoPorts, SystemCpu, ThreadState } from './ports.ts';
 import { createThreadState } from './ports.ts';
 import { resetContext } from './reset.ts';
 
-const SIZE = 0x100_0000;
+const SIZE = 0x10_0000;
 /** Bounce window of the fake, in the hardware part of its block. */
 const WINDOW = 0x800;
 
@@ -117,7 +117,11 @@ export class FakeCpu extends Context implements SystemCpu {
   invlpg(): void {
     this.flushes++;
   }
-  modeChanged(): void {}
+  /** The engine decodes by mode and CS base: what changes them must say so. */
+  modeChanges = 0;
+  modeChanged(): void {
+    this.modeChanges++;
+  }
 
   // --- for tests
   read(at: number, size: 1 | 2 | 4 | 8): bigint {

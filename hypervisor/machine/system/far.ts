@@ -52,6 +52,7 @@ function realTransfer(cpu: SystemCpu, t: FarTarget): boolean {
   if (t.offset > cpu.segLimit(CS)) return cpu.fault(EXC.GP, 0);
   loadRealSegment(cpu, CS, t.selector);
   cpu.rip = t.offset;
+  cpu.modeChanged();
   return true;
 }
 

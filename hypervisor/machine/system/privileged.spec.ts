@@ -222,6 +222,13 @@ describe('ports (SDM Vol 1, "I/O Privilege Level", "I/O Permission Bit Map")', (
       expect(c.reg(RAX)).toBe(outcome === 'ok' ? 0xffffffffn : 0x1111_2222_3333_4444n);
     });
   }
+  it('OUT sends the accumulator, to a port in the instruction or in DX', () => {
+    const c = longCpu(0);
+    c.setReg(RAX, 0x1234_5678_9abc_def0n);
+    c.setReg(RDX, 0x3f8n);
+    for (const bytes of [[0xe6, 0x80], [0xee], [0x66, 0xef], [0xef], [0x48, 0xef]]) expect(c.outcome(...bytes)).toBe('ok');
+    expect(c.portLog).toEqual(['out 80/1=f0', 'out 3f8/1=f0', 'out 3f8/2=def0', 'out 3f8/4=9abcdef0', 'out 3f8/4=9abcdef0']);
+  });
   it('a bit map past the limit of the TSS forbids', () => {
     const c = longCpu(3);
     c.write(TSS + 0x66, 2, 0xffff);

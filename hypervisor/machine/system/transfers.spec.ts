@@ -117,6 +117,7 @@ describe('CALL far and RET far', () => {
     expect(stack(c, 2, 2)).toEqual([5, CODE >> 4]);
     expect(c.outcome(0xcb)).toBe('ok');
     expect([c.rip, c.segBase(CS), c.regLo(RSP)]).toEqual([5, CODE, STACK]);
+    expect(c.modeChanges).toBe(2);
   });
 });
 
