@@ -22,6 +22,9 @@ export const dataBase = (bits: Bits): bigint => (bits === 16 ? PAGES : 0n);
 /** Highest offset in the data segments. */
 export const dataLimit = (bits: Bits): number => (bits === 16 ? 0x3fff : 0xffffffff);
 export const codeLimit = (bits: Bits): number => (bits === 16 ? 0xffff : 0xffffffff);
+/** What segment registers hold: Linux's selectors for user code and data, in 16-bit code those of its LDT. FS and GS are null. */
+export const codeSelector = (bits: Bits): number => (bits === 64 ? 0x33 : bits === 32 ? 0x23 : 0x07);
+export const dataSelector = (bits: Bits): number => (bits === 16 ? 0x0f : 0x2b);
 export const stackSize = (bits: Bits): 2 | 4 | 8 => (bits === 16 ? 2 : bits === 32 ? 4 : 8);
 
 /** Longest code of a case. */

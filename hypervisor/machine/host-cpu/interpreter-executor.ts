@@ -12,8 +12,10 @@ import {
   CODE_START,
   codeBase,
   codeLimit,
+  codeSelector,
   dataBase,
   dataLimit,
+  dataSelector,
   type Executor,
   GS_BASE,
   type Outcome,
@@ -81,9 +83,9 @@ function prepare(cpu: EmulatedCpu, c: Case): void {
   });
   cpu.setBig(STATE.rip, startOf(c.bits));
   cpu.rflags = Number(c.rflags);
-  cpu.setSegment(CS, c.bits === 64 ? 0x33 : 0x23, CODE_ATTRIBUTES[c.bits], codeLimit(c.bits), Number(codeBase(c.bits)));
+  cpu.setSegment(CS, codeSelector(c.bits), CODE_ATTRIBUTES[c.bits], codeLimit(c.bits), Number(codeBase(c.bits)));
   const attributes = c.bits === 16 ? DATA16_ATTRIBUTES : DATA_ATTRIBUTES;
-  for (const seg of [DS, ES, SS]) cpu.setSegment(seg, 0x2b, attributes, dataLimit(c.bits), Number(dataBase(c.bits)));
+  for (const seg of [DS, ES, SS]) cpu.setSegment(seg, dataSelector(c.bits), attributes, dataLimit(c.bits), Number(dataBase(c.bits)));
   cpu.setSegment(GS, 0, c.bits === 64 ? 0 : DATA_ATTRIBUTES, ALL, c.bits === 64 ? Number(GS_BASE) : 0);
   ram.u8.set(c.fxsave.subarray(160, 416), cpu.base + STATE.xmm);
   const fx = new DataView(c.fxsave.buffer, c.fxsave.byteOffset);

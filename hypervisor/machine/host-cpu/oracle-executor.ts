@@ -4,14 +4,16 @@ import { decode } from '../exec/decode.ts';
 import { flagsFromEflags, flagsToEflags } from '../stage/flag-words.ts';
 import { oracleStep } from '../stage/oracle.ts';
 import { OracleFault, type OracleMemory, OracleSlow, OracleState } from '../stage/oracle-state.ts';
-import { ARITHMETIC_FLAGS, CS, GS, STATE } from '../state.ts';
+import { ARITHMETIC_FLAGS, CS, FS, GS, STATE } from '../state.ts';
 import {
   ABSENT_PAGE,
   type Case,
   codeBase,
   codeLimit,
+  codeSelector,
   dataBase,
   dataLimit,
+  dataSelector,
   type Executor,
   GS_BASE,
   type Outcome,
@@ -63,6 +65,7 @@ export function prepare(c: Case): { state: OracleState; memory: CaseMemory } {
   state.set(STATE.flagAux, 4, BigInt(aux >>> 0));
   state.set(STATE.eflags, 4, c.rflags & ~BigInt(ARITHMETIC_FLAGS));
   for (let n = 0; n < 6; n++) {
+    state.set(STATE.seg + n * 16, 2, BigInt(n === CS ? codeSelector(c.bits) : n < FS ? dataSelector(c.bits) : 0));
     state.set(STATE.seg + n * 16 + 4, 4, BigInt(n === CS ? codeLimit(c.bits) : dataLimit(c.bits)));
     state.set(STATE.seg + n * 16 + 8, 8, n === CS ? codeBase(c.bits) : dataBase(c.bits));
   }

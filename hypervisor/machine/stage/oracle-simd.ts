@@ -28,9 +28,7 @@ const INTEGER: Readonly<Record<string, Lane>> = {
   sub_sat_u: (a, b, n) => saturateU(a - b, n),
   min_s: (a, b, n) => (signed(n, a) < signed(n, b) ? a : b),
   max_s: (a, b, n) => (signed(n, a) > signed(n, b) ? a : b),
-  // biome-ignore lint/complexity/useMathMinMax: Math.min takes no bigint
   min_u: (a, b) => (a < b ? a : b),
-  // biome-ignore lint/complexity/useMathMinMax: Math.max takes no bigint
   max_u: (a, b) => (a > b ? a : b),
   avgr_u: (a, b) => (a + b + 1n) >> 1n,
   q15mulr_sat_s: (a, b, n) => saturateS((signed(n, a) * signed(n, b) + 0x4000n) >> 15n, n),
