@@ -1,5 +1,6 @@
 // hello as a 64-bit PV kernel.
 import { buildKernel, PV64 } from '../kit/index.ts';
-import { hello } from './hello.ts';
+import { hello, helloUser } from './hello.ts';
 
-export const buildHello64 = (): Uint8Array => buildKernel(PV64, { guestOs: 'ringworld-hello', guestVersion: '1', main: hello });
+export const buildHello64 = (): Uint8Array =>
+  buildKernel(PV64, { guestOs: 'ringworld-hello', guestVersion: '1', main: hello, user: helloUser });

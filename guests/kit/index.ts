@@ -7,4 +7,4 @@ export { type Kernel, routine, structure, text, variable } from './kernel.ts';
 export { makePte, PTE, READ_ONLY, READ_WRITE, updateVaMapping } from './memory.ts';
 export { buildKernel, expectResult, type KernelOptions, startInfoWord } from './start.ts';
 export { expectTrap, frame, TRAPS, type TrapName } from './traps.ts';
-export { SYS, USER_CODE, USER_STACK } from './user.ts';
+export { SYS, systemCall, USER_CODE, USER_STACK } from './user.ts';

@@ -42,6 +42,8 @@ export interface KernelOptions {
   readonly guestVersion: string;
   /** Emits the kernel's own code; runs once console, traps, events and time are up. Falls through to poweroff. */
   readonly main: (k: Kernel) => void;
+  /** The program that user_run enters. It runs elsewhere than where it is linked: no absolute addresses. */
+  readonly user?: (k: Kernel) => void;
 }
 
 /** A bootable ELF. The same options give the same bytes. */
@@ -64,7 +66,7 @@ export function buildKernel(arch: Arch, options: KernelOptions): Uint8Array {
   trapRoutines(k);
   eventRoutines(k);
   timeRoutines(k);
-  userRoutines(k);
+  userRoutines(k, options.user ?? (() => {}));
   shutdownRoutines(k);
 
   const linked = k.image.link(arch.virtBase + arch.loadAddress);

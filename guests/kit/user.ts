@@ -17,7 +17,7 @@ import { addr, at, at32, atw, ax, ds, eax, es, mem32, memw, w } from '../asm/ind
 import { hypercall } from './hypercalls.ts';
 import { type Kernel, PAGE_SIZE, routine, structure, variable } from './kernel.ts';
 import { entryAddress, makePte, PTE, READ_ONLY, READ_WRITE, updateVaMapping } from './memory.ts';
-import { frame, jumpToIret } from './traps.ts';
+import { frame, jumpToIret, TRAPS } from './traps.ts';
 
 /** Where programs see their two pages: neighbours in one page table. */
 export const USER_CODE = 0x400000;
@@ -29,8 +29,20 @@ const indexOf = (level: 1 | 2 | 3 | 4, address: number): number => Math.floor(ad
 /** Numbers by which programs call this kernel, in w.ax; the argument is in w.bx. */
 export const SYS = { add_one: 1, exit: 2 } as const;
 
-export function userRoutines(k: Kernel): void {
+/** From user mode: w.ax is the number, and what comes back; w.bx the argument. */
+export function systemCall(k: Kernel, number: number): void {
+  k.a.mov(w.ax, number);
+  if (k.arch.bits === 64) k.a.syscall();
+  else k.a.int(TRAPS.system_call.vector);
+}
+
+/** `program` fills the page at USER_CODE. */
+export function userRoutines(k: Kernel, program: (k: Kernel) => void): void {
   const { a, arch } = k;
+  a.section('.user', { align: PAGE_SIZE, execute: true }).label('user_code');
+  program(k);
+  a.ud2().align(PAGE_SIZE).section('.text');
+
   const tables = arch.bits === 64 ? ['user_l1', 'user_l2', 'user_l3', 'user_l4'] : ['user_l1', 'user_l2'];
   for (const table of [...tables, 'user_stack', 'user_entry_stack']) variable(k, table, PAGE_SIZE, PAGE_SIZE);
   variable(k, 'user_entry_stack_top', 0, 1);
