@@ -28,7 +28,9 @@ test('the last words of a domain are its panic, else its last line', () => {
   const s = sink();
   s.put('[    1.5] fine\r\n\x1b[31m[   12.000001] something\x1b[0m\r\n');
   expect(s.output.lastWords()).toBe('something');
-  s.put('[   13.1] Kernel panic - not syncing: VFS: Unable to mount root fs\r\n[   13.2] CPU: 0 PID: 1\r\n---[ end Kernel panic ]---\r\n');
+  s.put(
+    '[   13.1] Kernel panic - not syncing: VFS: Unable to mount root fs\r\n[   13.2] CPU: 0 PID: 1\r\n[   13.3]  panic+0x118/0x2f4\r\n---[ end Kernel panic ]---\r\n',
+  );
   expect(s.output.lastWords()).toBe('Kernel panic - not syncing: VFS: Unable to mount root fs');
   s.output.restart();
   expect(s.output.lastWords()).toBeNull();

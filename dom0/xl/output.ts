@@ -68,6 +68,8 @@ export class ConsoleOutput implements ConsoleSink {
       .split('\n')
       .map((l) => l.replace(ESCAPE_SEQUENCE, '').replace(TIMESTAMP, '').trim())
       .filter((l) => l !== '' && !l.startsWith('---[ end'));
-    return lines.findLast((l) => /panic/i.test(l)) ?? lines.at(-1) ?? null;
+    const last = (pattern: RegExp) => lines.findLast((l) => pattern.test(l));
+    // Not the function panic() in the stack trace that follows.
+    return last(/kernel panic/i) ?? last(/\bpanic\b(?!\+0x)/i) ?? lines.at(-1) ?? null;
   }
 }
