@@ -1,6 +1,7 @@
 // The requests of xs_wire.h, one handler each. A handler returns the payload of its reply or throws an XsError.
 import {
   XENSTORE_PAYLOAD_MAX,
+  XS_CONTROL,
   XS_DIRECTORY,
   XS_DIRECTORY_PART,
   XS_GET_DOMAIN_PATH,
@@ -219,6 +220,14 @@ export const REQUESTS: Readonly<Record<number, RequestKind>> = {
     handle: (r) => {
       r.domains.resume(number(strings(r, 1)[0]!));
       return OK;
+    },
+  },
+  [XS_CONTROL]: {
+    name: 'CONTROL',
+    privileged: true,
+    noTransaction: true,
+    handle: () => {
+      throw new XsError('EINVAL');
     },
   },
   // A stub domain's right to act for its HVM domain: there are none.

@@ -1,11 +1,17 @@
 // `ringworld create`: runs domains in the foreground.
 import { parseCreateArguments, readGuests } from './create-options.ts';
 import { Keyboard, nodeStream, nowhere } from './node-terminal.ts';
-import { ConsoleOutput } from './output.ts';
+import { type ByteStream, ConsoleOutput } from './output.ts';
 import { EXIT, UserError } from './user-error.ts';
 
 /** Typed bytes that the guest has not taken; more than this and reading pauses. */
 const TYPE_AHEAD = 64 * 1024;
+
+/**
+ * A program at the other end of a pipe takes its time to answer a prompt. Idle time is skipped for it too, so that `sleep 5` is done
+ * at once, but not for ever: after this much silence (ns of virtual time) waiting takes as long as it does.
+ */
+const PATIENCE_NS = 60e9;
 
 export async function create(args: string[]): Promise<number> {
   const options = parseCreateArguments(args);
@@ -31,15 +37,25 @@ export async function create(args: string[]): Promise<number> {
   const { exitCode, Session } = await import('./session.ts');
   const { jsonReport } = await import('./report.ts');
   const drain = () => session.drain();
-  const stream = options.json ? (options.quiet ? nowhere : nodeStream(process.stderr, drain)) : nodeStream(process.stdout, drain);
-  const outputs = guests.map((g) => new ConsoleOutput(stream, guests.length > 1 ? `(${g.config.name}) ` : ''));
+  const to = options.json ? process.stderr : process.stdout;
+  const stream = options.json && options.quiet ? nowhere : nodeStream(to, drain);
+  // System time at which something was last typed or shown.
+  let lastSign = 0;
+  const watched: ByteStream = {
+    room: () => stream.room(),
+    write: (bytes) => {
+      lastSign = session.host.hv.now();
+      stream.write(bytes);
+    },
+  };
+  const outputs = guests.map((g) => new ConsoleOutput(watched, guests.length > 1 ? `(${g.config.name}) ` : ''));
   output = outputs[0]!;
   let keyboard: Keyboard | null = null;
   const session = new Session({
     guests,
     cpus: options.cpus,
     deadline: options.timeoutSeconds === null ? Number.POSITIVE_INFINITY : performance.now() + options.timeoutSeconds * 1000,
-    pace: options.console && process.stdin.isTTY === true,
+    pace: () => keyboard?.canWake() === true && (keyboard.isTty || session.host.hv.now() - lastSign > PATIENCE_NS),
     world: {
       canWake: () => keyboard?.canWake() ?? false,
       wait: (ms) => keyboard?.wait(ms) ?? new Promise((done) => setTimeout(done, ms)),
@@ -51,6 +67,7 @@ export async function create(args: string[]): Promise<number> {
   if (options.console) {
     keyboard = new Keyboard({
       typed: (bytes) => {
+        lastSign = session.host.hv.now();
         session.type(bytes);
         keyboard?.hold(session.backlog > TYPE_AHEAD);
       },

@@ -36,7 +36,7 @@ async function boot(name: string, kernel: Uint8Array) {
     guests: [guest(name, kernel)],
     cpus: 1,
     deadline: performance.now() + TIMEOUT_MS,
-    pace: false,
+    pace: () => false,
     world: { canWake: () => false, wait: async () => {} },
     outputs: [new ConsoleOutput({ room: () => 4096, write: (bytes) => void process.stdout.write(Buffer.from(bytes)) }, '  | ')],
     log: null,

@@ -24,8 +24,8 @@ export interface PumpOptions {
   readonly stop: () => boolean;
   /** performance.now() at which to give up; Infinity for never. */
   readonly deadline: number;
-  /** Idle time takes as long as it would: for somebody who watches. Otherwise it is skipped. */
-  readonly pace: boolean;
+  /** Asked when everybody waits: should idle time take as long as it would, for somebody who watches? Otherwise it is skipped. */
+  readonly pace: () => boolean;
   readonly world: OutsideWorld;
 }
 
@@ -43,9 +43,10 @@ export async function pump(hv: Hypervisor, options: PumpOptions): Promise<PumpEn
     const before = hv.baseCycles;
     const wasIdle = hv.pcpus.every((p) => p.current === null);
     const next = hv.timers.next === Number.POSITIVE_INFINITY ? before : Math.max(before, hv.clock.toCycles(hv.timers.next));
-    if (wasIdle && pace && next > before && !hv.hasHostWork) await nap(hv, next, world);
+    const isPaced = wasIdle && pace();
+    if (isPaced && next > before && !hv.hasHostWork) await nap(hv, next, world);
     // Over idle time in one step.
-    const from = wasIdle && !pace ? next : hv.baseCycles;
+    const from = wasIdle && !isPaced ? next : hv.baseCycles;
     const end = hv.run({ untilCycles: (Math.floor(from / SLICE_CYCLES) + 1) * SLICE_CYCLES, stop });
     if (end === 'stopped') return 'stopped';
     if (end === 'idle') {

@@ -11,7 +11,8 @@ export interface SessionOptions {
   readonly guests: readonly Guest[];
   readonly cpus: number | null;
   readonly deadline: number;
-  readonly pace: boolean;
+  /** See PumpOptions. */
+  readonly pace: () => boolean;
   readonly world: OutsideWorld;
   /** The sink of each guest, in their order. */
   readonly outputs: readonly ConsoleOutput[];
