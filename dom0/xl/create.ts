@@ -55,7 +55,7 @@ export async function create(args: string[]): Promise<number> {
     guests,
     cpus: options.cpus,
     deadline: options.timeoutSeconds === null ? Number.POSITIVE_INFINITY : performance.now() + options.timeoutSeconds * 1000,
-    pace: () => keyboard?.canWake() === true && (keyboard.isTty || session.host.hv.now() - lastSign > PATIENCE_NS),
+    pace: (): boolean => keyboard?.canWake() === true && (keyboard.isTty || session.host.hv.now() - lastSign > PATIENCE_NS),
     world: {
       canWake: () => keyboard?.canWake() ?? false,
       wait: (ms) => keyboard?.wait(ms) ?? new Promise((done) => setTimeout(done, ms)),
