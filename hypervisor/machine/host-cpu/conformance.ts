@@ -26,6 +26,8 @@ export interface Report {
 }
 
 const UD = 6;
+const SS = 12;
+const GP = 13;
 /** harness.c. */
 const TIMEOUT = 0xff;
 const APPROXIMATE = /^R(CP|SQRT)[SP]S$/;
@@ -87,6 +89,8 @@ export function sequenceConformance({ instructions, bits, seed, programs, length
     for (const { name, outcomes } of others) {
       const got = outcomes[n];
       if (got === undefined || isCode(got.address)) continue;
+      // Misaligned and past the limit of SS: undefined.ts.
+      if (want.vector === GP && got.vector === SS && want.rip === got.rip) continue;
       // Which of its two operands CMPS reads first is not defined, so neither is which of two faults it raises.
       if (want.vector >= 0 && got.vector >= 0 && s.listing.at(-1)?.startsWith('CMPS')) continue;
       compared++;
