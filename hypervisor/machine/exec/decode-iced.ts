@@ -156,7 +156,19 @@ const MNEMONICS: Readonly<Record<string, readonly string[]>> = {
 /** Selectors and status words of which 16 bits count; iced names the register of the operand size. */
 const WORD_OPERANDS = new Set(['ARPL', 'LMSW', 'VERR', 'VERW', 'LLDT', 'LTR']);
 /** Results that fit 32 bits, so that REX.W changes nothing; iced names the 64-bit register with it. */
-const DWORD_OPERANDS = new Set(['MOVMSKPS', 'MOVMSKPD', 'PEXTRW', 'PINSRW', 'PMOVMSKB', 'PEXTRB', 'PINSRB', 'EXTRACTPS']);
+const DWORD_OPERANDS = new Set([
+  'MOVMSKPS',
+  'MOVMSKPD',
+  'PEXTRW',
+  'PINSRW',
+  'PMOVMSKB',
+  'PEXTRW_M',
+  'PINSRW_M',
+  'PMOVMSKB_M',
+  'PEXTRB',
+  'PINSRB',
+  'EXTRACTPS',
+]);
 /** Operands that only one side names. */
 const IMPLICIT = new Set(['VMRUN', 'VMLOAD', 'VMSAVE', 'INVLPGA', 'SKINIT', 'XLAT', 'NOP']);
 

@@ -31,6 +31,8 @@ const BY_OPERAND_SIZE: Readonly<Record<string, BySize>> = {
   SYSEXIT: { 8: 'sysexitq' },
   MOVD: { 8: 'movq' },
   MOVD_S: { 8: 'movq' },
+  MOVD_M: { 8: 'movq' },
+  MOVD_MS: { 8: 'movq' },
   FXSAVE: { 8: 'fxsave64' },
   FXRSTOR: { 8: 'fxrstor64' },
   XSAVE: { 8: 'xsave64' },

@@ -151,6 +151,8 @@ export class Handlers {
   }
 }
 
+const REGISTERS: ReadonlySet<OperandShape['kind']> = new Set(['reg', 'mm', 'xmm']);
+
 function stage(
   insn: AnyInsn,
   size: number,
@@ -171,8 +173,7 @@ function stage(
   const operands: Record<string, StagedOperand> = {};
   Object.entries(insn.operands as Record<string, Access>).forEach(([name, access], i) => {
     const shape = shapes[i];
-    if (shape)
-      operands[name] = { access, size: shape.kind === 'rel' ? 8 : shape.size, isReg: shape.kind === 'reg' || shape.kind === 'xmm', shape };
+    if (shape) operands[name] = { access, size: shape.kind === 'rel' ? 8 : shape.size, isReg: REGISTERS.has(shape.kind), shape };
   });
   sem(b, operands, { size: size as 1 | 2 | 4 | 8, cc });
   b.next();

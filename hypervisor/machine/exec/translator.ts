@@ -204,7 +204,9 @@ export class Translator {
           shapes.push(
             o.class === 'gpr'
               ? { kind: 'reg', size: o.size, field: put(STATE.gpr + o.index * 8 + (o.high ? 1 : 0)) }
-              : { kind: 'xmm', size: o.size, field: put(STATE.xmm + o.index * 16) },
+              : o.class === 'mm'
+                ? { kind: 'mm', size: o.size, field: put(STATE.fpr + o.index * 16) }
+                : { kind: 'xmm', size: o.size, field: put(STATE.xmm + o.index * 16) },
           );
           break;
         case 'imm': {
@@ -260,7 +262,8 @@ export class Translator {
   }
 }
 
-const isSystemOperand = (o: DecodedOperand): boolean => o.kind === 'far' || (o.kind === 'reg' && o.class !== 'gpr' && o.class !== 'xmm');
+const STAGED_CLASSES: ReadonlySet<string> = new Set(['gpr', 'mm', 'xmm']);
+const isSystemOperand = (o: DecodedOperand): boolean => o.kind === 'far' || (o.kind === 'reg' && !STAGED_CLASSES.has(o.class));
 
 /** RIP, EIP or IP arithmetic. */
 function wrapRip(rip: number, mode: ExecMode, opSize = 8): Lin {

@@ -5,6 +5,7 @@ import * as bits from './bits.ts';
 import * as decimal from './decimal.ts';
 import * as flow from './flow.ts';
 import type { AnyInsn } from './insn.ts';
+import * as mmx from './mmx.ts';
 import * as mov from './mov.ts';
 import * as muldiv from './muldiv.ts';
 import * as shift from './shift.ts';
@@ -34,6 +35,7 @@ export const FAMILIES = {
   sseMove: membersOf(sseMove),
   sseInteger: membersOf(sseInteger),
   sseFloat: membersOf(sseFloat),
+  mmx: membersOf(mmx),
   system: membersOf(system),
   x87: membersOf(x87),
   vmx: membersOf(vmx),

@@ -239,7 +239,7 @@ const convertVector = (mnemonic: string, forms: string, half: boolean, f: <V, X>
       b.x.write(dst, f(b, s), false);
     },
   });
-const floatsToDwords =
+export const floatsToDwords =
   (truncate: boolean) =>
   <V, X>(b: Builder<V, X>, s: X): X => {
     const one = (i: number) => {
@@ -248,7 +248,7 @@ const floatsToDwords =
     };
     return b.x.make(pair(b, one(0), one(1)), pair(b, one(2), one(3)));
   };
-const doublesToDwords =
+export const doublesToDwords =
   (truncate: boolean) =>
   <V, X>(b: Builder<V, X>, s: X): X => {
     const one = (i: 0 | 1) => {

@@ -121,6 +121,7 @@ export class OracleBuilder implements Builder<bigint, bigint> {
         if (d.class === 'seg') return this.state_.get(STATE.seg + d.index * 16, 2);
         // The low half of an XMM register at most: all of it is x.read's.
         if (d.class === 'xmm') return this.zext(this.state_.get(STATE.xmm + d.index * 16, 8), Math.min(d.size, 8) as Size);
+        if (d.class === 'mm') return this.state_.get(STATE.fpr + d.index * 16, 8);
         const v = this.state_.reg(d.index);
         return d.high ? (v >> 8n) & 0xffn : this.zext(v, d.size as Size);
       }
@@ -140,7 +141,10 @@ export class OracleBuilder implements Builder<bigint, bigint> {
     }
     if (d.kind !== 'reg') throw new Error(`${d.kind} operands cannot be written`);
     if (d.class === 'xmm') this.state_.set(STATE.xmm + d.index * 16, Math.min(d.size, 8) as Size, v);
-    else if (d.high) this.state_.setReg(d.index, (this.state_.reg(d.index) & ~0xff00n) | (this.zext(v, 1) << 8n));
+    else if (d.class === 'mm') {
+      this.state_.set(STATE.fpr + d.index * 16, 8, v);
+      this.state_.set(STATE.fpr + d.index * 16 + 8, 2, 0xffffn);
+    } else if (d.high) this.state_.setReg(d.index, (this.state_.reg(d.index) & ~0xff00n) | (this.zext(v, 1) << 8n));
     else this.setReg(d.index, d.size as Size, v);
   }
   private memOperand(o: Operand): MemOperand {

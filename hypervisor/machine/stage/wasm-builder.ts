@@ -27,6 +27,8 @@ export interface HandlerMode {
 export type OperandShape =
   | { readonly kind: 'reg'; readonly size: number; readonly field: number }
   | { readonly kind: 'xmm'; readonly size: number; readonly field: number }
+  /** `field` leads to the significand of the x87 register that this MMX register is. */
+  | { readonly kind: 'mm'; readonly size: number; readonly field: number }
   /** ENTER has two immediates: the second, of 4 bytes at most, is in the record's high half of the first. */
   | { readonly kind: 'imm'; readonly size: number; readonly second: boolean }
   | { readonly kind: 'rel'; readonly near: boolean }
@@ -382,6 +384,7 @@ export class WasmBuilder implements Builder<Val, XVal> {
         this.get(cell.host);
         return this.loadAs(s.size, 0);
       }
+      case 'mm':
       case 'xmm':
         this.pushField(s.field);
         return this.loadAs(Math.min(s.size, 8), 0);
@@ -398,6 +401,14 @@ export class WasmBuilder implements Builder<Val, XVal> {
     } else if (s.kind === 'mem') {
       const cell = this.cells.get(o) ?? this.probe(this.linear(s.seg, this.address(o), s.size, true), s.size, true, s.seg);
       this.storeCell(cell, s.size, v);
+    } else if (s.kind === 'mm') {
+      this.pushField(s.field);
+      this.push64(v);
+      this.mem(OP.i64_store, 0);
+      // Sign and exponent become all ones (SDM Vol 3A, 12.2).
+      this.pushField(s.field);
+      this.push64(this.k(0xffff));
+      this.mem(OP.i64_store16, 8);
     } else throw new Error(`operand of kind ${s.kind} cannot be written`);
   }
   storeCell(cell: Cell, size: number, v: Val): void {

@@ -5,6 +5,7 @@
 // cpu.leave() tells the run loop to stop after the instruction.
 
 import type { Decoded } from '../isa/decoded.ts';
+import { formsOf } from '../isa/forms.ts';
 import type { Check } from '../isa/insn.ts';
 import { EXC } from './bits.ts';
 import { controlHandlers } from './control.ts';
@@ -12,7 +13,7 @@ import { debugHandlers } from './debug.ts';
 import { farHandlers } from './far.ts';
 import { flagHandlers } from './flags.ts';
 import { fpStateHandlers } from './fpstate.ts';
-import { sseUsable } from './fpu-check.ts';
+import { mmxUsable, sseUsable } from './fpu-check.ts';
 import { interruptHandlers } from './interrupts.ts';
 import { ioHandlers } from './io.ts';
 import { is64, isProtected } from './mode.ts';
@@ -62,14 +63,19 @@ function passes(cpu: SystemCpu, check: Check): boolean {
   }
 }
 
-/** Staged SSE code gives itself up only where SSE may not be used: the check says which exception that is. */
-const sseRefused = (cpu: SystemCpu): boolean => sseUsable(cpu) && cpu.fault(EXC.UD);
+/** Staged SSE and MMX code gives itself up only where these may not be used: the checks say which exception that is. */
+function simdRefused(cpu: SystemCpu, d: Decoded): boolean {
+  const letters = formsOf(d.insn)[d.form]?.operands.map((o) => o.letter) ?? [];
+  if (letters.some((l) => 'VWU'.includes(l)) && !sseUsable(cpu)) return false;
+  if (letters.some((l) => 'PQN'.includes(l)) && !mmxUsable(cpu)) return false;
+  return cpu.fault(EXC.UD);
+}
 
 /** Carries out one instruction. A mnemonic without a handler, or one whose CPUID feature is absent, is #UD. */
 export function executeSystem(cpu: SystemCpu, d: Decoded): boolean {
   const { mnemonic, cpuid, check, sem } = d.insn;
   const handler = HANDLERS.get(mnemonic);
-  if (!handler && sem && cpuid && /^s?sse/.test(cpuid) && cpu.profile.features.has(cpuid)) return sseRefused(cpu);
+  if (!handler && sem && cpuid && /^(mmx|s?sse)/.test(cpuid) && cpu.profile.features.has(cpuid)) return simdRefused(cpu, d);
   if (!handler || (cpuid !== undefined && !cpu.profile.features.has(cpuid))) return cpu.fault(EXC.UD);
   if (check !== undefined) for (const c of typeof check === 'string' ? [check] : check) if (!passes(cpu, c)) return false;
   return handler(cpu, d);

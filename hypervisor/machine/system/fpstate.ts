@@ -4,7 +4,7 @@ import type { Lin } from '../addresses.ts';
 import type { Decoded } from '../isa/decoded.ts';
 import { DS, RAX, RDI, STATE } from '../state.ts';
 import { CR0, CR4, EXC } from './bits.ts';
-import { fxUsable, sseUsable } from './fpu-check.ts';
+import { fxUsable, mmxUsable, sseUsable } from './fpu-check.ts';
 import { load, loadBytes, store, storeBytes } from './linear.ts';
 import { is64, next } from './mode.ts';
 import { mask, operandLinear, segmentLinear } from './operands.ts';
@@ -109,6 +109,12 @@ export function initX87(cpu: SystemCpu, registers: boolean): void {
   if (registers) cpu.ram.u8.fill(0, cpu.base + STATE.fpr, cpu.base + STATE.fpr + 128);
 }
 
+/** The transition from x87 to MMX, as staged code makes it (isa/mmx.ts): TOP is 0, all registers are valid. */
+function enterMmx(cpu: SystemCpu): void {
+  cpu.setU16(STATE.fsw, cpu.u16(STATE.fsw) & ~0x3800);
+  cpu.setU16(STATE.ftw, 0);
+}
+
 const xmmCount = (cpu: SystemCpu): number => (is64(cpu) ? 16 : 8);
 
 function saveXmm(cpu: SystemCpu, out: Uint8Array): void {
@@ -194,18 +200,17 @@ function xrstor(cpu: SystemCpu, d: Decoded): boolean {
   return next(cpu, d);
 }
 
-/** MASKMOVDQU: the bytes of `src` whose mask byte has its top bit set go to DS:rDI, others are not touched. */
-function maskmovdqu(cpu: SystemCpu, d: Decoded): boolean {
-  if (!sseUsable(cpu)) return false;
+/** MASKMOVDQU and MASKMOVQ: the bytes of `src` whose mask byte has its top bit set go to DS:rDI, others are not touched. */
+function maskedStore(cpu: SystemCpu, d: Decoded, registers: number, size: 8 | 16): boolean {
   const [src, chooser] = d.operands;
   if (src?.kind !== 'reg' || chooser?.kind !== 'reg') return cpu.fault(EXC.UD);
-  const xmm = (n: number) => cpu.ram.u8.slice(cpu.base + STATE.xmm + 16 * n, cpu.base + STATE.xmm + 16 * n + 16);
-  const bytes = xmm(src.index);
-  const chosen = xmm(chooser.index);
+  const register = (n: number) => cpu.ram.u8.slice(cpu.base + registers + 16 * n, cpu.base + registers + 16 * n + size);
+  const bytes = register(src.index);
+  const chosen = register(chooser.index);
   const offset = cpu.reg(RDI) & mask(d.addrSize);
   // All bytes are checked first, so that a fault leaves memory as it was.
   const places: (Lin | undefined)[] = [];
-  for (let i = 0; i < 16; i++) {
+  for (let i = 0; i < size; i++) {
     if (!(chosen[i]! & 0x80)) {
       places.push(undefined);
       continue;
@@ -214,11 +219,19 @@ function maskmovdqu(cpu: SystemCpu, d: Decoded): boolean {
     if (lin === undefined || cpu.probe(lin, 1, true) === 0) return false;
     places.push(lin);
   }
-  for (let i = 0; i < 16; i++) {
+  for (let i = 0; i < size; i++) {
     const lin = places[i];
     if (lin !== undefined && !store(cpu, lin, 1, bytes[i]!)) return false;
   }
   return next(cpu, d);
+}
+
+const maskmovdqu = (cpu: SystemCpu, d: Decoded): boolean => sseUsable(cpu) && maskedStore(cpu, d, STATE.xmm, 16);
+
+function maskmovq(cpu: SystemCpu, d: Decoded): boolean {
+  if (!mmxUsable(cpu) || !maskedStore(cpu, d, STATE.fpr, 8)) return false;
+  enterMmx(cpu);
+  return true;
 }
 
 export const fpStateHandlers = {
@@ -229,6 +242,7 @@ export const fpStateHandlers = {
   XSAVEOPT: xsave,
   XRSTOR: xrstor,
   MASKMOVDQU: maskmovdqu,
+  MASKMOVQ: maskmovq,
   LDMXCSR(cpu: SystemCpu, d: Decoded) {
     if (!sseUsable(cpu)) return false;
     const lin = operandLinear(cpu, d, 0, 4, false);

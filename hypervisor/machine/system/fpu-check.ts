@@ -1,5 +1,5 @@
-// Whether x87, MMX and SSE instructions may run: the #UD, #NM and #MF conditions of SDM Vol 3A, 13.1 and Vol 1, 8.7. Staged SSE code
-// gives itself up (Builder.slow) when it may not, and comes here to have the right exception raised.
+// Whether x87, MMX and SSE instructions may run: the #UD, #NM and #MF conditions of SDM Vol 3A, 13.1 and Vol 1, 8.7. Staged SSE and
+// MMX code gives itself up (Builder.slow) when it may not, and comes here to have the right exception raised.
 
 import { STATE } from '../state.ts';
 import { CR0, CR4, EXC } from './bits.ts';
@@ -19,6 +19,12 @@ export function fxUsable(cpu: SystemCpu): boolean {
 export function sseUsable(cpu: SystemCpu): boolean {
   if (!(cpu.lo(STATE.cr4) & CR4.OSFXSR)) return cpu.fault(EXC.UD);
   return fxUsable(cpu);
+}
+
+/** MMX: as FXSAVE, but pending x87 exceptions are reported first. */
+export function mmxUsable(cpu: SystemCpu): boolean {
+  if (!fxUsable(cpu)) return false;
+  return !(cpu.u16(STATE.fsw) & FSW_ES && cpu.lo(STATE.cr0) & CR0.NE) || cpu.fault(EXC.MF);
 }
 
 /** x87: EM or TS is #NM; a pending exception is #MF with CR0.NE. Without NE it would be IRQ 13, which nothing here listens to. */
