@@ -1,4 +1,5 @@
 // `ringworld create`: runs domains in the foreground.
+import { formatUuid } from '../toolstack/xlcfg.ts';
 import { parseCreateArguments, readGuests } from './create-options.ts';
 import { Keyboard, nodeStream, nowhere } from './node-terminal.ts';
 import { type ByteStream, ConsoleOutput } from './output.ts';
@@ -26,7 +27,7 @@ export async function create(args: string[]): Promise<number> {
     if (!options.quiet) complain(`warning: ${line}`);
   });
   if (options.dryrun) {
-    for (const g of guests) process.stdout.write(`${JSON.stringify(g.config, (k, v) => (k === 'uuid' ? [...v] : v), 2)}\n`);
+    for (const g of guests) process.stdout.write(`${JSON.stringify({ ...g.config, uuid: formatUuid(g.config.uuid) }, null, 2)}\n`);
     return EXIT.ok;
   }
   if (!options.foreground && !options.console)

@@ -25,9 +25,19 @@ export function switchOn(options: { readonly guestMiB: number; readonly cpus: nu
     throw new UserError(
       `the domains ask for ${options.guestMiB} MiB: this machine can have ${MAX_RAM_MIB} MiB in all, its own needs included`,
     );
-  const machine = createMachine({ ramBytes: ramMiB * 1024 * 1024, cpus: options.cpus });
+  const machine = createMachineOrSay(ramMiB, options.cpus);
   const hv = createHypervisor({ machine, ...(options.commandLine === undefined ? {} : { commandLine: options.commandLine }) });
   const { port } = createDom0(hv, { pages: DOM0_PAGES });
   const toolstack = new Toolstack(new Hypercalls(port, DOM0_PAGES), decompressorsWith(gzipNode));
   return { hv, toolstack };
+}
+
+function createMachineOrSay(ramMiB: number, cpus: number) {
+  try {
+    return createMachine({ ramBytes: ramMiB * 1024 * 1024, cpus });
+  } catch (e) {
+    // What WebAssembly.Memory throws when the host does not give it.
+    if (e instanceof RangeError) throw new UserError(`the host has no memory for a machine of ${ramMiB} MiB: ${e.message}`);
+    throw e;
+  }
 }

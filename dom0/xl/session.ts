@@ -55,7 +55,11 @@ export class Session {
         sum((g) => g.config.maxVcpus),
       );
     this.host = switchOn({ guestMiB: sum((g) => g.config.memoryMiB), cpus });
-    if (options.log !== null) this.host.hv.console.onLine = options.log;
+    if (options.log !== null) {
+      const { console } = this.host.hv;
+      for (const line of console.text().trimEnd().split('\n')) options.log(line);
+      console.onLine = options.log;
+    }
     this.host.toolstack.onShutdown = (d) => this.ended.push(d);
     this.seats = guests.map((guest, i) => {
       const output = options.outputs[i]!;
