@@ -6,6 +6,7 @@ import { linHi, linLo } from '../addresses.ts';
 import { HARDWARE, TLB_ENTRIES } from '../state.ts';
 import type { Ram } from './ram.ts';
 
+const HASH_SHIFT = Math.log2(TLB_ENTRIES);
 /** Word offsets in an entry. */
 const READ = 0;
 const WRITE = 2;
@@ -26,7 +27,9 @@ export class Tlb {
   }
 
   private slot(lin: Lin): number {
-    return this.base + ((linLo(lin) >>> 12) & (TLB_ENTRIES - 1)) * 8;
+    // Higher bits are added in, so that pages a multiple of the TLB's reach apart (a copy from there to here) do not always collide.
+    const page = this.tagLo(lin);
+    return this.base + ((page + (page >>> HASH_SHIFT)) & (TLB_ENTRIES - 1)) * 8;
   }
   private tagLo(lin: Lin): number {
     return ((linLo(lin) >>> 12) | (linHi(lin) << 20)) >>> 0;

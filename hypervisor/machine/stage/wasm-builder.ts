@@ -539,6 +539,11 @@ export class WasmBuilder implements Builder<Val, XVal> {
     this.tee(addr);
     this.c64(12n);
     this.op(OP.i64_shr_u, OP.i32_wrap_i64);
+    // Tlb.slot() has the same hash. It adds: pages that follow each other must never share an entry, or the check below would not hold.
+    this.tee(entry);
+    this.get(entry);
+    this.c32(Math.log2(TLB_ENTRIES));
+    this.op(OP.i32_shr_u, OP.i32_add);
     this.c32(TLB_ENTRIES - 1);
     this.op(OP.i32_and);
     this.c32(5);
