@@ -11,7 +11,7 @@ export interface ConsoleSink {
   write(bytes: Uint8Array): void;
 }
 
-/** How to reach a console: domain-console pages are mapped by the caller (connectConsole), so that this part knows no hypercall. */
+/** One console as its domain shares it: mapped and bound by Consoled.connect, plain memory in specs. */
 export interface ConsoleChannel {
   readonly page: PageView;
   notify(): void;
@@ -108,7 +108,7 @@ export class Consoled {
     return console;
   }
 
-  /** Takes what is left of the output, whatever the sink says, and lets go of the domain. */
+  /** Takes what is left of the output, as far as the sink has room, and lets go of the domain. */
   disconnect(dom: Domid): void {
     const console = this.consoles.get(dom);
     if (console === undefined) return;

@@ -61,7 +61,7 @@ export class RingLink {
     this.isServing = true;
     let touched = false;
     for (;;) {
-      const moved = this.receive() || false;
+      const moved = this.receive();
       const answered = this.answer();
       const gone = this.send();
       if (!moved && !answered && !gone) break;

@@ -3,7 +3,7 @@
 import { XENSTORE_PAYLOAD_MAX, XS_ERROR } from '@ringworld/abi';
 import { type Connection, type Message, newConnection } from './connection.ts';
 import { XsError } from './errors.ts';
-import { type Actor, removeNode } from './nodes.ts';
+import type { Actor } from './nodes.ts';
 import { INTRODUCE_DOMAIN, RELEASE_DOMAIN } from './paths.ts';
 import { DEFAULT_QUOTAS, type Quotas } from './quotas.ts';
 import { type DomainRequests, REQUESTS } from './requests.ts';
@@ -116,15 +116,6 @@ export class Xenstored {
     for (const action of afterwards) action();
     this.trace?.(connection.domid, kind?.name ?? `type ${message.type}`, message, answer);
     this.wake(connection);
-  }
-
-  /** Acts for the daemon itself, with dom0's rights. */
-  remove(path: string): void {
-    removeNode(
-      this.actorFor(0, this.view, (c) => this.fire(c)),
-      path,
-    );
-    this.wake(null);
   }
 
   private actor(connection: Connection, txId: number): Actor {

@@ -5,9 +5,6 @@ import { Keyboard, nodeStream, nowhere } from './node-terminal.ts';
 import { type ByteStream, ConsoleOutput } from './output.ts';
 import { EXIT, UserError } from './user-error.ts';
 
-/** Typed bytes that the guest has not taken; more than this and reading pauses. */
-const TYPE_AHEAD = 64 * 1024;
-
 /**
  * A program at the other end of a pipe takes its time to answer a prompt. Idle time is skipped for it too, so that `sleep 5` is done
  * at once, but not for ever: after this much silence (ns of virtual time) waiting takes as long as it does.
@@ -70,8 +67,8 @@ export async function create(args: string[]): Promise<number> {
       typed: (bytes) => {
         lastSign = session.host.hv.now();
         session.type(bytes);
-        keyboard?.hold(session.backlog > TYPE_AHEAD);
       },
+      backlog: () => session.backlog,
       left: () => session.leave(),
     });
     // What a pipe already holds is typed before the first instruction.

@@ -21,8 +21,14 @@ export const nowhere: ByteStream = { room: () => HIGH_WATER, write: () => {} };
 /** Ctrl-], as with xl console and telnet. */
 const ESCAPE = 0x1d;
 
+/** Typed bytes that nobody took; with more than this, reading pauses. */
+const TYPE_AHEAD = 64 * 1024;
+const LOOK_AGAIN_MS = 20;
+
 export interface KeyboardEvents {
   typed(bytes: Uint8Array): void;
+  /** How much of it has not been taken. */
+  backlog(): number;
   /** The user wants to leave. */
   left(): void;
 }
@@ -64,13 +70,6 @@ export class Keyboard {
     });
   }
 
-  /** Too much has been typed ahead: reads no more until released. */
-  hold(held: boolean): void {
-    if (!this.isOpen || process.stdin.isPaused() === held) return;
-    if (held) process.stdin.pause();
-    else process.stdin.resume();
-  }
-
   close(): void {
     this.isOpen = false;
     if (this.isTty) process.stdin.setRawMode(false);
@@ -82,7 +81,18 @@ export class Keyboard {
     const typed = leaveAt < 0 ? bytes : bytes.subarray(0, leaveAt);
     if (typed.length > 0) this.events.typed(typed);
     if (leaveAt >= 0) this.events.left();
+    if (this.events.backlog() > TYPE_AHEAD) this.hold();
     this.wake();
+  }
+
+  private hold(): void {
+    process.stdin.pause();
+    const look = () => {
+      if (!this.isOpen) return;
+      if (this.events.backlog() > TYPE_AHEAD) setTimeout(look, LOOK_AGAIN_MS);
+      else process.stdin.resume();
+    };
+    setTimeout(look, LOOK_AGAIN_MS);
   }
 
   private ended(): void {
