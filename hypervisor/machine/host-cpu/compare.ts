@@ -3,6 +3,7 @@
 import type { Outcome } from './case.ts';
 import { WINDOW } from './case.ts';
 import type { Generated } from './generate.ts';
+import { X87_BYTES } from './x87-image.ts';
 
 export const FLAG_BITS = { CF: 0x1n, PF: 0x4n, AF: 0x10n, ZF: 0x40n, SF: 0x80n, OF: 0x800n } as const;
 const TASK_SIZE_MAX = 0x7fff_ffff_f000n;
@@ -52,6 +53,12 @@ export function differences(want: Outcome, got: Outcome, mask: bigint, approxima
   differ('RFLAGS', want.rflags & mask, got.rflags & mask);
   for (let i = 0; i < want.window.length; i++)
     differ(`byte at ${(WINDOW + BigInt(i)).toString(16)}`, want.window[i] ?? 0, got.window[i] ?? 0);
+  const word = (o: Outcome, at: number) => new DataView(o.fxsave.buffer, o.fxsave.byteOffset).getUint16(at, true);
+  differ('FCW', word(want, 0), word(got, 0));
+  differ('FSW', word(want, 2), word(got, 2));
+  differ('FTW', want.fxsave[4] ?? 0, got.fxsave[4] ?? 0);
+  for (let i = 32; i < 160; i++)
+    if (((i - 32) & 15) < X87_BYTES) differ(`byte ${i & 15} of ST${(i - 32) >> 4}`, want.fxsave[i] ?? 0, got.fxsave[i] ?? 0);
   if (approximate && approximates(want.fxsave, got.fxsave)) return found;
   for (let i = 160; i < 416; i++) differ(`byte ${(i - 160) & 15} of XMM${(i - 160) >> 4}`, want.fxsave[i] ?? 0, got.fxsave[i] ?? 0);
   return found;

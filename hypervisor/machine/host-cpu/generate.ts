@@ -34,11 +34,20 @@ export function randomWindow(random: Random): Uint8Array {
   return window;
 }
 
-/** XMM registers at random: bit patterns of anything. x87 is left as reset. */
+/** XMM and x87 registers at random: bit patterns of anything. */
 export function randomFxsave(random: Random): Uint8Array {
   const image = initialFxsave();
   const view = new DataView(image.buffer);
   for (let i = 0; i < 32; i++) view.setBigUint64(160 + i * 8, random.value(), true);
+  for (let i = 0; i < 8; i++) {
+    view.setBigUint64(32 + i * 16, random.value(), true);
+    view.setUint16(40 + i * 16, random.below(0x10000), true);
+  }
+  // TOP anywhere, some registers empty; at times an invalid operation that is pending: IE and ES, and IM clear.
+  const pending = random.chance(0.02);
+  view.setUint16(2, (random.below(8) << 11) | (pending ? 0x8081 : 0), true);
+  if (pending) view.setUint16(0, 0x037e, true);
+  view.setUint8(4, random.below(256));
   return image;
 }
 

@@ -10,7 +10,7 @@ import { nodeNative } from './node-native.ts';
 import { oracleExecutor } from './oracle-executor.ts';
 
 const STAGED = (
-  ['alu', 'bits', 'decimal', 'flow', 'mov', 'muldiv', 'shift', 'stack', 'string', 'sseMove', 'sseInteger', 'sseFloat'] as const
+  ['alu', 'bits', 'decimal', 'flow', 'mov', 'muldiv', 'shift', 'stack', 'string', 'sseMove', 'sseInteger', 'sseFloat', 'mmx'] as const
 ).flatMap((f) => FAMILIES[f]);
 const CASES_EACH = 1;
 

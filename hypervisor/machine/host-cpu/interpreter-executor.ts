@@ -24,6 +24,7 @@ import {
   WINDOW,
   WINDOW_SIZE,
 } from './case.ts';
+import { loadX87, storeX87 } from './x87-image.ts';
 
 const MIB = 1 << 20;
 const FIRST_CPU = 1 << 16;
@@ -90,6 +91,7 @@ function prepare(cpu: EmulatedCpu, c: Case): void {
   ram.u8.set(c.fxsave.subarray(160, 416), cpu.base + STATE.xmm);
   const fx = new DataView(c.fxsave.buffer, c.fxsave.byteOffset);
   cpu.setU32(STATE.mxcsr, fx.getUint32(24, true));
+  loadX87(new DataView(ram.u8.buffer, cpu.base), c.fxsave);
   cpu.modeChanged();
 }
 
@@ -97,6 +99,7 @@ function outcomeOf(cpu: EmulatedCpu, c: Case, faulted: boolean): Outcome {
   const { ram, event } = cpu;
   const fxsave = c.fxsave.slice();
   fxsave.set(ram.u8.subarray(cpu.base + STATE.xmm, cpu.base + STATE.xmm + 256), 160);
+  storeX87(new DataView(ram.u8.buffer, cpu.base), fxsave);
   const pageFault = faulted && event.vector === 14;
   return {
     vector: faulted ? event.vector : -1,

@@ -24,6 +24,7 @@ import {
   WINDOW,
   WINDOW_SIZE,
 } from './case.ts';
+import { loadX87, storeX87 } from './x87-image.ts';
 
 const PF = { present: 1, write: 2, user: 4 } as const;
 /** A repeated instruction comes back to itself after so many elements; a case that does so more often does not end. */
@@ -75,6 +76,7 @@ export function prepare(c: Case): { state: OracleState; memory: CaseMemory } {
   state.set(STATE.cr4, 8, 0x620n);
   for (let i = 0; i < 256; i++) state.view.setUint8(STATE.xmm + i, c.fxsave[160 + i] ?? 0);
   state.view.setUint32(STATE.mxcsr, new DataView(c.fxsave.buffer, c.fxsave.byteOffset).getUint32(24, true), true);
+  loadX87(state.view, c.fxsave);
   const memory = new CaseMemory();
   memory.bytes.set(c.window, Number(WINDOW - PAGES));
   return { state, memory };
@@ -84,6 +86,7 @@ export function outcomeOf(c: Case, state: OracleState, memory: CaseMemory, fault
   const v = state.view;
   const fxsave = c.fxsave.slice();
   for (let i = 0; i < 256; i++) fxsave[160 + i] = v.getUint8(STATE.xmm + i);
+  storeX87(v, fxsave);
   const arithmetic = flagsToEflags(
     v.getUint32(STATE.flagRes, true),
     v.getUint32(STATE.flagRes + 4, true),

@@ -212,6 +212,10 @@ export const fromFloats = [
   toIntegers('CVTTPD2PI', '66 0F 2C /r Pq,Wx', 'sse2', allOf, doublesToDwords(true)),
 ];
 
+/**
+ * From memory these two have nothing to do with MMX. SDM Vol 2A says so of CVTPI2PD only, and of CVTPI2PS the contrary; processors (an AMD
+ * EPYC has been asked) treat both alike.
+ */
 export const CVTPI2PS = insn('CVTPI2PS', {
   sdm: 'Vol 2A, CVTPI2PS',
   forms: 'NP 0F 2A /r Vx,Qq',
@@ -219,13 +223,12 @@ export const CVTPI2PS = insn('CVTPI2PS', {
   operands: { dst: 'rw', src: 'r' },
   sem(b, { dst, src }) {
     needSse(b);
-    needMmx(b);
+    if (src.isReg) needMmx(b);
     const r = b.x.lane(b.x.op1('f32x4.convert_i32x4_s', widen(b, b.read(src))), 0);
     setLow64(b, dst, r);
-    enterMmx(b);
+    if (src.isReg) enterMmx(b);
   },
 });
-/** From memory it has nothing to do with MMX. */
 export const CVTPI2PD = insn('CVTPI2PD', {
   sdm: 'Vol 2A, CVTPI2PD',
   forms: '66 0F 2A /r Vx,Qq',
