@@ -4,7 +4,7 @@ import type { Lin } from '../../addresses.ts';
 import type { Decoded } from '../../isa/decoded.ts';
 import { CS, DS, RAX, STATE } from '../../state.ts';
 import { CR0, EXC } from '../bits.ts';
-import { expandTags, initX87 } from '../fpstate.ts';
+import { abridgeTags, expandTags, initX87 } from '../fpstate.ts';
 import { waitUsable, x87Usable } from '../fpu-check.ts';
 import { load, loadBytes, store, storeBytes } from '../linear.ts';
 import { isProtected, next } from '../mode.ts';
@@ -34,9 +34,12 @@ const controlWord = (v: number): number => (v & 0x1f3f) | 0x40;
 /** Bytes of the environment: seven fields of 2 or 4 bytes. */
 const environmentSize = (d: Decoded): 14 | 28 => (d.opSize === 2 ? 14 : 28);
 
+const tagsByContents = (cpu: SystemCpu): number => expandTags(cpu, abridgeTags(cpu.u16(STATE.ftw)));
+
 /** The environment in the format of the mode and operand size (SDM Vol 1, Figures 8-9 to 8-12). */
 function environment(cpu: SystemCpu, size: 14 | 28): Uint8Array {
-  const words = [cpu.u16(STATE.fcw), cpu.u16(STATE.fsw), cpu.u16(STATE.ftw)];
+  // MMX leaves all tags valid: what is stored follows the contents (SDM Vol 3A, table 12-2).
+  const words = [cpu.u16(STATE.fcw), cpu.u16(STATE.fsw), tagsByContents(cpu)];
   const fip = cpu.u32(STATE.fip);
   const fdp = cpu.u32(STATE.fdp);
   const fop = cpu.u16(STATE.fop);
@@ -74,10 +77,7 @@ function loadEnvironment(cpu: SystemCpu, bytes: Uint8Array, size: 14 | 28): void
 
 /** Tags other than empty follow the contents of the registers, whatever was loaded. */
 function settle(cpu: SystemCpu): void {
-  const loaded = cpu.u16(STATE.ftw);
-  let present = 0;
-  for (let i = 0; i < 8; i++) if (((loaded >>> (2 * i)) & 3) !== 3) present |= 1 << i;
-  cpu.setU16(STATE.ftw, expandTags(cpu, present));
+  cpu.setU16(STATE.ftw, tagsByContents(cpu));
   const f = new Fpu(cpu);
   f.updateSummary();
   cpu.setU16(STATE.fsw, f.fsw);
