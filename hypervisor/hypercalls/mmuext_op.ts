@@ -105,6 +105,8 @@ function perform(c: HypercallContext, cmd: number, arg1: number, arg2: number, o
     case MMUEXT_NEW_BASEPTR:
       return own ? newGuestCr3(hv, vcpu, arg1) : -XEN_EPERM;
     case MMUEXT_NEW_USER_BASEPTR:
+      // compat_mmuext_op: a 32-bit guest has one set of tables.
+      if (c.domain.is32bit) return -XEN_EINVAL;
       return own ? setGuestTableUser(hv, vcpu, arg1) : -XEN_EPERM;
     case MMUEXT_TLB_FLUSH_LOCAL:
       if (!own) return -XEN_EPERM;
