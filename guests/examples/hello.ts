@@ -230,24 +230,22 @@ function tryEvents(k: Kernel): void {
 function tryTimer(k: Kernel): void {
   const { a } = k;
   variable(k, 'before', 8);
+  variable(k, 'deadline', 8);
   const virq = structure(k, evtchn_bind_virq, { virq: VIRQ_TIMER, vcpu: 0 });
   hypercall(k, 'event_channel_op', EVTCHNOP_bind_virq, virq.address);
   expectResult(k, 'EVTCHNOP_bind_virq', 0);
   a.call('read_time').mov(w.ax, atw('now')).mov(atw('before'), w.ax);
-  // The argument is a 64-bit time: one register, or two.
-  if (k.arch.bits === 64) {
-    a.add(atw('now'), TIMER_NS);
-    hypercall(k, 'set_timer_op', atw('now'));
-  } else {
-    a.add(at32('now'), TIMER_NS).adc(at32('now', 4), 0);
-    hypercall(k, 'set_timer_op', at32('now'), at32('now', 4));
-  }
+  a.mov(eax, at32('now')).mov(edx, at32('now', 4)).add(eax, TIMER_NS).adc(edx, 0);
+  a.mov(at32('deadline'), eax).mov(at32('deadline', 4), edx);
+  // VIRQ_TIMER may also come for other reasons and a little early (xen.h: "timebase update, and/or requested timeout"): ask again then.
+  a.label('.sleep');
+  if (k.arch.bits === 64) hypercall(k, 'set_timer_op', atw('deadline'));
+  else hypercall(k, 'set_timer_op', at32('deadline'), at32('deadline', 4));
   expectResult(k, 'set_timer_op', 0);
   a.mov(eax, virq.u32('port')).call('event_wait');
+  a.call('read_time').mov(w.ax, atw('now')).sub(w.ax, atw('deadline')).js('.sleep');
   // Less than 4 s in any case: one word of the difference will do.
-  a.call('read_time').mov(w.ax, atw('now')).sub(w.ax, atw('before')).mov(atw('before'), w.ax);
-  a.cmp(w.ax, TIMER_NS).jae('.late');
-  say(k, 'FAILED: the timer came early');
-  a.jmp('crash').label('.late').xor(edx, edx).mov(w.ax, atw('before')).mov(w.cx, 1000).div(w.cx);
+  a.mov(w.ax, atw('now')).sub(w.ax, atw('before'));
+  a.xor(edx, edx).mov(w.cx, 1000).div(w.cx);
   say(k, 'timer: slept for ', dec(w.ax), ' us');
 }
