@@ -8,7 +8,7 @@ import type { SystemCpu } from '../machine/system/ports.ts';
 /** Features marked A: all guests. Anything else (paging extras, monitoring, VMX, thermal, debug store) stays hidden from PV guests. */
 const PV_FEATURES: ReadonlySet<string> = new Set(
   (
-    'fpu de tsc msr pae mce cx8 apic sep mca cmov pat clfsh clflush acpi mmx fxsr sse sse2 ss ht ' +
+    'fpu de tsc msr pae mce cx8 apic sep mca cmov pat clflush acpi mmx fxsr sse sse2 ss ht ' +
     'sse3 pclmulqdq ssse3 fma cx16 sse4_1 sse4_2 movbe popcnt aes xsave avx f16c rdrand hypervisor ' +
     'fsgsbase bmi1 hle avx2 fdp_excptn_only bmi2 erms rtm zero_fcs_fds avx512f avx512dq rdseed adx avx512ifma clflushopt clwb sha_ni ' +
     'avx512bw avx512vl fsrm lahf_lm abm 3dnowprefetch syscall nx rdtscp lm'

@@ -203,7 +203,7 @@ export const caches = [
   insn('LFENCE', { sdm: 'Vol 2A, LFENCE', forms: 'NP 0F AE /5 {reg}', operands: {}, cpuid: 'sse2', sem: () => {} }),
   insn('MFENCE', { sdm: 'Vol 2B, MFENCE', forms: 'NP 0F AE /6 {reg}', operands: {}, cpuid: 'sse2', sem: () => {} }),
   insn('SFENCE', { sdm: 'Vol 2B, SFENCE', forms: 'NP 0F AE /7 {reg}', operands: {}, cpuid: 'sse', sem: () => {} }),
-  insn('CLFLUSH', { sdm: 'Vol 2A, CLFLUSH', forms: 'NP 0F AE /7 Mb', operands: { line: 'r' }, cpuid: 'clfsh' }),
+  insn('CLFLUSH', { sdm: 'Vol 2A, CLFLUSH', forms: 'NP 0F AE /7 Mb', operands: { line: 'r' }, cpuid: 'clflush' }),
   insn('CLFLUSHOPT', { sdm: 'Vol 2A, CLFLUSHOPT', forms: '66 0F AE /7 Mb', operands: { line: 'r' }, cpuid: 'clflushopt' }),
   insn('CLWB', { sdm: 'Vol 2A, CLWB', forms: '66 0F AE /6 Mb', operands: { line: 'r' }, cpuid: 'clwb' }),
 ];

@@ -30,7 +30,7 @@ export const FEATURES: ReadonlyMap<string, FeatureBit> = new Map([
   ...bits(
     1,
     EDX,
-    'fpu vme de pse tsc msr pae mce cx8 apic . sep mtrr pge mca cmov pat pse36 pn clfsh . dts acpi mmx fxsr sse sse2 ss ht tm . pbe',
+    'fpu vme de pse tsc msr pae mce cx8 apic . sep mtrr pge mca cmov pat pse36 pn clflush . dts acpi mmx fxsr sse sse2 ss ht tm . pbe',
   ),
   ...bits(
     1,
@@ -75,7 +75,7 @@ const skylakeSp: CpuProfile = {
   brand: 'Intel(R) Xeon(R) Gold 6130 CPU @ 2.10GHz',
   features: new Set(
     (
-      'fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clfsh mmx fxsr sse sse2 cx16 movbe popcnt rdrand ' +
+      'fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 cx16 movbe popcnt rdrand ' +
       'fsgsbase zero_fcs_fds lahf_lm syscall nx pdpe1gb rdtscp lm arat nonstop_tsc'
     ).split(' '),
   ),
