@@ -134,7 +134,8 @@ forBothGuests('hypercalls out of nowhere', (g: Group) => {
     const page = p.put(p.page(2), new Uint8Array(8192));
     const op = (cmd: number, vcpu: number, at = page) => p.call(abi.__HYPERVISOR_vcpu_op, cmd, vcpu, at);
     for (const vcpu of [2, 32, 0xffff, 0xffff_ffff]) expect(op(abi.VCPUOP_is_up, vcpu), `vCPU ${vcpu}`).toBe(-abi.XEN_ENOENT);
-    expect(op(abi.VCPUOP_up, 1)).toBe(-abi.XEN_EINVAL);
+    const { XEN_EINVAL } = abi;
+    expect(op(abi.VCPUOP_up, 1)).toBe(-XEN_EINVAL);
     expect(op(abi.VCPUOP_is_up, 1)).toBe(0);
     // All zeroes: no page table.
     expect(op(abi.VCPUOP_initialise, 1)).toBe(-abi.XEN_EINVAL);
@@ -142,21 +143,19 @@ forBothGuests('hypercalls out of nowhere', (g: Group) => {
     expect(op(abi.VCPUOP_set_singleshot_timer, 1)).toBe(-abi.XEN_EINVAL);
     expect(op(abi.VCPUOP_set_periodic_timer, 0)).toBe(-abi.XEN_EINVAL);
     expect(op(abi.VCPUOP_get_physid, 0)).toBe(-abi.XEN_EINVAL);
-    // An offset that leaves no room for vcpu_info; a frame that is not theirs.
-    expect(
-      op(
-        abi.VCPUOP_register_vcpu_info,
-        1,
-        p.put(page, abi.vcpu_register_vcpu_info.encode(p.vcpu.domain.abi, { mfn: 0 as never, offset: 4090 })),
-      ),
-    ).toBe(-abi.XEN_ENXIO);
-    expect(
-      op(
-        abi.VCPUOP_register_vcpu_info,
-        1,
-        p.put(page, abi.vcpu_register_vcpu_info.encode(p.vcpu.domain.abi, { mfn: 0 as never, offset: 0 })),
-      ),
-    ).toBe(-abi.XEN_EINVAL);
+    // An offset that leaves no room for vcpu_info, or no alignment (XSA-327); a frame that is not theirs (map_vcpu_info).
+    const register = (mfn: number, offset: number) =>
+      op(abi.VCPUOP_register_vcpu_info, 1, p.put(page, abi.vcpu_register_vcpu_info.encode(p.domain.abi, { mfn: mfn as never, offset })));
+    expect(register(p.mfn(page), 4090)).toBe(-abi.XEN_ENXIO);
+    expect(register(p.mfn(page), 2)).toBe(-abi.XEN_ENXIO);
+    expect(register(0, 0)).toBe(-XEN_EINVAL);
+    expect(register(g.bystander.mfn(g.bystander.address('act')), 0)).toBe(-XEN_EINVAL);
+    // Areas that the hypervisor is to write may be unmapped as yet, but not its own.
+    for (const cmd of [abi.VCPUOP_register_runstate_memory_area, abi.VCPUOP_register_vcpu_time_memory_area]) {
+      expect(op(cmd, 0, p.put(page, [p.bits === 64 ? 0xffff_8200_0000_0000n : 0xf600_0000]))).toBe(-abi.XEN_EFAULT);
+      expect(op(cmd, 0, p.put(page, [0x7000_0000]))).toBe(0);
+      expect(op(cmd, 0, p.put(page, [0]))).toBe(0);
+    }
   });
 
   it('event channels that are closed or somebody else are refused (xen/common/event_channel.c)', () => {

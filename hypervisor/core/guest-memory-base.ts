@@ -20,6 +20,10 @@ export abstract class GuestMemoryBase implements GuestMemory {
   abstract get abi(): Abi;
   abstract translate(handle: number, write: boolean): Maddr | -1;
 
+  isAccessible(_handle: number, _length: number): boolean {
+    return true;
+  }
+
   copyFrom(handle: number, length: number): Uint8Array | null {
     const out = new Uint8Array(length);
     for (let done = 0; done < length; ) {

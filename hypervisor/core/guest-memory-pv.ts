@@ -23,6 +23,9 @@ const SUPERPAGE = 0x80;
 const TWO_30 = 0x4000_0000;
 const TWO_39 = 0x80_0000_0000;
 
+/** __addr_ok(): canonical, and not in the hypervisor's area of a 64-bit address space. */
+const isOutsideHypervisor = (lin: number): boolean => (lin >= HYPERVISOR_VIRT_END && lin < 0) || (lin >= 0 && lin < 0x8000_0000_0000);
+
 export class PvGuestMemory extends GuestMemoryBase {
   private readonly vcpu: Vcpu;
 
@@ -35,6 +38,12 @@ export class PvGuestMemory extends GuestMemoryBase {
     return this.vcpu.domain.abi;
   }
 
+  /** access_ok() looks at the first byte, compat_access_ok() at the last. */
+  override isAccessible(handle: number, length: number): boolean {
+    if (this.vcpu.domain.is32bit) return handle + length - 1 < HYPERVISOR_COMPAT_VIRT_START;
+    return isOutsideHypervisor(handle);
+  }
+
   translate(handle: number, write: boolean): Maddr | -1 {
     const { pv, domain } = this.vcpu;
     if (domain.is32bit) {
@@ -42,7 +51,7 @@ export class PvGuestMemory extends GuestMemoryBase {
       if (lin < 0 || lin >= HYPERVISOR_COMPAT_VIRT_START) return -1;
       return this.walk(pv.guestTable, Math.floor(lin / TWO_30) & 3, lin, write, true);
     }
-    if (!(handle >= HYPERVISOR_VIRT_END && handle < 0) && !(handle >= 0 && handle < 0x8000_0000_0000)) return -1;
+    if (!isOutsideHypervisor(handle)) return -1;
     const root = pv.kernelMode ? pv.guestTable : pv.guestTableUser;
     if (root === INVALID_MFN) return -1;
     const e = this.entry(root, Math.floor(handle / TWO_39) & 511, write);

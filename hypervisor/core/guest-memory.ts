@@ -11,6 +11,8 @@ export interface GuestMemory {
   readonly abi: Abi;
   /** Machine address of the byte at `handle`, or -1. The answer holds up to the end of that page only. */
   translate(handle: number, write: boolean): Maddr | -1;
+  /** guest_handle_okay(): whether a structure may lie there at all, mapped or not. Copies check for themselves. */
+  isAccessible(handle: number, length: number): boolean;
   /** A private copy, or null when any byte of it cannot be read. */
   copyFrom(handle: number, length: number): Uint8Array | null;
   /** False when any byte could not be written (the bytes before it may have been). */

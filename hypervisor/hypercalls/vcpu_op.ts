@@ -24,6 +24,7 @@ import {
   vcpu_runstate_info,
   vcpu_set_periodic_timer,
   vcpu_set_singleshot_timer,
+  vcpu_time_info,
   XEN_EEXIST,
   XEN_EFAULT,
   XEN_EINVAL,
@@ -111,8 +112,9 @@ const writeRunstate = (c: HypercallContext, v: Vcpu, at: number): boolean => {
 const registerRunstate: VcpuOp = (c, v, arg) => {
   const area = c.guest.readStruct(vcpu_register_runstate_memory_area, arg);
   if (area === null) return -XEN_EFAULT;
+  // guest_handle_okay(): a place in the hypervisor's area is refused; one that cannot be written yet counts when it can be.
+  if (!c.guest.isAccessible(area.addr.h, vcpu_runstate_info.size(c.abi))) return -XEN_EFAULT;
   v.runstateGuest = area.addr.h as number as Lin;
-  // A handle that cannot be written yet is accepted: it counts when the hypervisor next writes.
   writeRunstate(c, v, area.addr.h);
   return 0;
 };
@@ -120,6 +122,7 @@ const registerRunstate: VcpuOp = (c, v, arg) => {
 const registerTime: VcpuOp = (c, v, arg) => {
   const area = c.guest.readStruct(vcpu_register_time_memory_area, arg);
   if (area === null) return -XEN_EFAULT;
+  if (!c.guest.isAccessible(area.addr.h, vcpu_time_info.size(c.abi))) return -XEN_EFAULT;
   v.timeInfoGuest = area.addr.h as number as Lin;
   updateVcpuTime(c.hv, v, true);
   return 0;
@@ -129,7 +132,8 @@ const registerTime: VcpuOp = (c, v, arg) => {
 const registerVcpuInfo: VcpuOp = (c, v, arg) => {
   const info = c.guest.readStruct(vcpu_register_vcpu_info, arg);
   if (info === null) return -XEN_EFAULT;
-  if (info.offset > 4096 - vcpu_info.size(c.abi)) return -XEN_ENXIO;
+  // XSA-327: fields of it are changed atomically, so it must lie as aligned as its type.
+  if (info.offset > 4096 - vcpu_info.size(c.abi) || info.offset % (c.abi === 'x86_64' ? 8 : 4) !== 0) return -XEN_ENXIO;
   if (v.vcpuInfoMfn !== INVALID_MFN || (v !== c.vcpu && !v.isDown)) return -XEN_EINVAL;
   const mfn = getWritableFrame(c.hv, c.domain, info.mfn);
   if (mfn === INVALID_MFN) return -XEN_EINVAL;
