@@ -1,6 +1,7 @@
 // What the core calls of pv/: the hooks of core/pv-hooks.ts.
 
 import { XEN_ENOMEM } from '@ringworld/abi';
+import { MILLISECS } from '../core/clock.ts';
 import type { Domain } from '../core/domain.ts';
 import type { Hypervisor } from '../core/hypervisor.ts';
 import type { PvHooks } from '../core/pv-hooks.ts';
@@ -19,6 +20,9 @@ import { createMonitorTable, destroyVcpuPageTables } from './mm-baseptr.ts';
 import { installPageTables } from './mm-install.ts';
 import { destroyPerdomain, mapVcpuArea } from './perdomain.ts';
 
+/** PV guests have a 100 Hz tick until they stop it. */
+const DEFAULT_PERIOD = 10 * MILLISECS;
+
 /** pv_vcpu_initialise(). */
 function vcpuCreated(hv: Hypervisor, vcpu: Vcpu): number {
   const { pv, domain } = vcpu;
@@ -28,6 +32,7 @@ function vcpuCreated(hv: Hypervisor, vcpu: Vcpu): number {
   pv.ctrlreg[0] = BigInt(XEN_CR0) & ~8n;
   pv.ctrlreg[4] = BigInt(fixupGuestCr4(pvProfile(profileOf(hv.pcpus[0]?.cpu ?? null), domain.is32bit).features, 0));
   resetFpu(vcpu.context);
+  vcpu.timers.setPeriodic(DEFAULT_PERIOD);
   return domain.is32bit ? createMonitorTable(hv, vcpu) : 0;
 }
 
