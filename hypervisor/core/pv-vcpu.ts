@@ -71,6 +71,8 @@ export interface PvVcpu {
 
   /** CPUID faulting enabled by the guest (MSR_MISC_FEATURES_ENABLES). */
   cpuidFaulting: boolean;
+  /** What comes of the selectors of a fresh context at the first return to the guest: 0 nothing, -1 the failsafe callback, or a fault. */
+  startFault: number;
   /** An NMI waits for delivery (vcpu_op send_nmi). */
   nmiPending: boolean;
   /** Bits 1 << VCPU_TRAP_*: asynchronous exceptions that the guest is handling; iret restores the mask that was before (nmiOldMask). */
@@ -113,6 +115,7 @@ export const createPvVcpu = (): PvVcpu => ({
   debugreg: [0n, 0n, 0n, 0n, 0n, 0n, 0xffff0ff0n, 0x400n],
   dr7Emul: 0,
   cpuidFaulting: false,
+  startFault: 0,
   nmiPending: false,
   asyncExceptionMask: 0,
   nmiOldMask: 0,

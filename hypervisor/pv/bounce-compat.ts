@@ -9,7 +9,7 @@ import type { Lin } from '../machine/addresses.ts';
 import { CS, DS, EFLAGS, ES, FS, GS, RSP, SEG, SS, STATE } from '../machine/state.ts';
 import { crashBounce, crashDomain } from './crash.ts';
 import { beginFrame, pushWord, storeFrame } from './frame-words.ts';
-import { attributesOf, baseOf, limitOf, loadCodeAndStack, readDescriptor } from './segment-load.ts';
+import { attributesOf, baseOf, errorCodeOf, limitOf, loadCodeAndStack, readDescriptor, vectorOf } from './segment-load.ts';
 import { hasArchitecturalIopl, TBF } from './trap-bounce.ts';
 import { setUpcallMask, upcallMask } from './vcpu-info.ts';
 
@@ -65,18 +65,20 @@ export function bounceCompat(hv: Hypervisor, vcpu: Vcpu, flags: number, cs: numb
   regs.rflags = eflags & CLEARED;
   regs.setRegHalves(RSP, (sp - words * 4) | 0, 0);
   regs.rip = (eip >>> 0) as Lin;
-  // The selectors go through IRET on the way out; one that is refused there ends in the failsafe callback, and if that one is refused
-  // as well there is no way on.
-  if (loadCodeAndStack(hv, vcpu, cs, ss)) return;
-  if (flags & TBF.failsafe) {
-    crashDomain(hv, vcpu, `the failsafe callback's code segment ${cs.toString(16)} cannot be loaded`);
+  // The selectors go through IRET on the way out (.Lft0 of compat_restore_all_guest); one that is refused there is an exception of the
+  // guest's. If the handler of that one has a bad selector too, Xen fills the stack with frames until the domain ends: here it ends now.
+  const fault = loadCodeAndStack(hv, vcpu, cs, ss);
+  if (fault === 0) return;
+  if (flags & TBF.returnFault) {
+    crashDomain(hv, vcpu, `the code segment ${cs.toString(16)} of the handler of a faulting return cannot be loaded`);
     return;
   }
   regs.setU16(STATE.seg + CS * 16, cs);
   regs.setU16(STATE.seg + SS * 16, ss);
-  let failsafe: number = TBF.failsafe;
-  if (pv.failsafeDisablesEvents) failsafe |= TBF.interrupt;
-  bounceCompat(hv, vcpu, failsafe, pv.failsafeCallbackCs, pv.failsafeCallbackEip, 0);
+  // SAFE: 256 entries.
+  const t = pv.trapTable[vectorOf(fault)]!;
+  const again = TBF.exception | TBF.errorCode | TBF.returnFault | (t.ifFlag ? TBF.interrupt : 0);
+  bounceCompat(hv, vcpu, again, t.selector, t.address, errorCodeOf(fault));
 }
 
 interface Stack {

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import type { Lin } from '../machine/addresses.ts';
 import { CS, RCX, RSP, SS } from '../machine/state.ts';
-import { createTestGuest, KERNEL_STACK_PAGE, USER_STACK_PAGE } from './testing.ts';
+import { pvHooks } from './index.ts';
+import { createTestGuest, KERNEL_STACK_PAGE, type TestGuest, USER_STACK_PAGE } from './testing.ts';
 
 const words = (g: ReturnType<typeof createTestGuest>, n: number): bigint[] => {
   const sp = g.cpu.regLin(RSP);
@@ -113,26 +114,45 @@ describe('a bounce frame of a 32-bit guest', () => {
   });
 });
 
-describe('the failsafe callback of a 32-bit guest', () => {
-  it("takes over when a handler's code segment cannot be loaded, and shows the selector", () => {
+describe("a 32-bit guest's handler whose code segment cannot be loaded", () => {
+  const bad = (g: TestGuest) => ({ selector: 0x71, address: g.lin(1) as Lin, dpl: 0, ifFlag: false });
+
+  it('is a #GP, which shows the selector', () => {
     const g = createTestGuest({ is32bit: true, code: [0x0f, 0x0b] });
-    g.vcpu.pv.trapTable[6] = { selector: 0x71, address: g.lin(1) as Lin, dpl: 0, ifFlag: false };
-    g.vcpu.pv.failsafeCallbackCs = 0xe019;
-    g.vcpu.pv.failsafeCallbackEip = g.lin(6) as Lin;
+    g.vcpu.pv.trapTable[6] = bad(g);
+    g.vcpu.pv.trapTable[13] = { selector: 0xe019, address: g.lin(6) as Lin, dpl: 0, ifFlag: false };
     g.enter();
     g.step();
     expect([g.cpu.rip, g.cpu.selector(CS), g.cpu.cpl]).toEqual([g.lin(6), 0xe019, 1]);
     const sp = g.cpu.regLo(RSP) >>> 0;
-    // DS, ES, FS, GS, EIP, CS
-    expect([0, 1, 2, 3, 4, 5].map((i) => g.read32(sp + i * 4))).toEqual([0xe021, 0xe021, 0, 0, g.lin(1), 0x1_0071]);
+    // error code, EIP, CS
+    expect([0, 1, 2].map((i) => g.read32(sp + i * 4))).toEqual([0x70, g.lin(1), 0x1_0071]);
   });
 
-  it('that cannot be loaded either is the end of the domain', () => {
+  it('and that of #GP neither, is the end of the domain', () => {
     const g = createTestGuest({ is32bit: true, code: [0x0f, 0x0b] });
-    g.vcpu.pv.trapTable[6] = { selector: 0x71, address: g.lin(1) as Lin, dpl: 0, ifFlag: false };
-    g.vcpu.pv.failsafeCallbackCs = 0x79;
+    g.vcpu.pv.trapTable[6] = bad(g);
+    g.vcpu.pv.trapTable[13] = bad(g);
     g.enter();
     g.step();
-    expect(g.vcpu.domain.crashReason).toContain('failsafe');
+    expect(g.vcpu.domain.crashReason).toContain('faulting return');
+  });
+});
+
+describe('a fresh context', () => {
+  it('with a CS that cannot be loaded begins with a #GP', () => {
+    const g = createTestGuest({ regs: { cs: 0x1233 } });
+    g.vcpu.pv.trapTable[13] = { selector: 0xe033, address: g.lin(6) as Lin, dpl: 0, ifFlag: false };
+    g.enter();
+    pvHooks.deliverPending(g.hv, g.vcpu);
+    expect(g.cpu.rip).toBe(g.lin(6));
+    expect(g.read64(g.cpu.regLin(RSP) + 16)).toBe(0x1230n);
+  });
+
+  it('with a data segment that cannot be loaded begins in the failsafe callback, which sees zeroes', () => {
+    const g = createTestGuest({ regs: { ds: 0x1233 }, context: { failsafe_callback_eip: createTestGuest().lin(6) } });
+    g.enter();
+    pvHooks.deliverPending(g.hv, g.vcpu);
+    expect(g.cpu.rip).toBe(g.lin(6));
   });
 });

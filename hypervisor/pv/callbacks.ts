@@ -7,13 +7,14 @@ import { isCanonical, type Lin } from '../machine/addresses.ts';
 import type { Context } from '../machine/context.ts';
 import { CS, EFLAGS, RCX, RSP, SEG, SS, STATE } from '../machine/state.ts';
 import { bounce } from './bounce.ts';
-import { crashDomain } from './crash.ts';
 import { injectException, isNullHandler } from './inject.ts';
-import { loadCodeAndStack } from './segment-load.ts';
+import { errorCodeOf, GP_FAULT, loadCodeAndStack, vectorOf } from './segment-load.ts';
 import { FLAT_COMPAT_USER_SS, FLAT_KERNEL_CS, FLAT_KERNEL_SS, FLAT_USER_CS32, FLAT_USER_SS } from './selectors.ts';
 import { TBF } from './trap-bounce.ts';
 import { upcallMask, upcallPending } from './vcpu-info.ts';
 
+/** PvVcpu.startFault: a data segment could not be loaded. */
+export const START_FAILSAFE = -1;
 const UD = 6;
 const NMI = 2;
 const GP = 13;
@@ -27,6 +28,7 @@ const ASYNC_NMI = 1 << 1;
 // with the answer in rax.
 export function deliverPending(hv: Hypervisor, vcpu: Vcpu): void {
   const { pv } = vcpu;
+  if (pv.startFault !== 0) firstReturn(hv, vcpu);
   if (pv.nmiPending && !(pv.asyncExceptionMask & ASYNC_NMI)) {
     pv.nmiPending = false;
     if (!isNullHandler(vcpu, NMI)) {
@@ -41,12 +43,20 @@ export function deliverPending(hv: Hypervisor, vcpu: Vcpu): void {
   }
 }
 
+/** The way into the guest of a first context whose selectors are no good. */
+function firstReturn(hv: Hypervisor, vcpu: Vcpu): void {
+  const fault = vcpu.pv.startFault;
+  vcpu.pv.startFault = 0;
+  if (fault === START_FAILSAFE) failsafeCallback(hv, vcpu);
+  else injectException(hv, vcpu, vectorOf(fault), errorCodeOf(fault));
+}
+
 /** async_exception_cleanup(): the guest's IRET ends the innermost asynchronous exception. */
 export function asyncExceptionCleanup(vcpu: Vcpu): void {
   if (vcpu.pv.asyncExceptionMask & ASYNC_NMI) vcpu.pv.asyncExceptionMask = vcpu.pv.nmiOldMask;
 }
 
-/** The return to the guest faulted: its selectors are no good. */
+/** A data segment could not be loaded when the vCPU was put on a CPU (load_segments). */
 export function failsafeCallback(hv: Hypervisor, vcpu: Vcpu): void {
   const { pv } = vcpu;
   vcpu.domain.count('failsafe callback');
@@ -127,18 +137,17 @@ export function bounceSysenter(hv: Hypervisor, vcpu: Vcpu): void {
   else bounce(hv, vcpu, pv.sysenterDisablesEvents ? TBF.interrupt : 0, pv.sysenterCallbackCs, pv.sysenterCallbackEip, 0);
 }
 
-/** CS and SS for the return to the guest; a fault there is the failsafe callback's, and a fault in that one the end. */
+/**
+ * CS and SS for the return to the guest. A fault of the IRET is shown to the guest as its own, with the selectors that were refused in
+ * the frame (_ASM_PRE_EXTABLE(.Lft0, handle_exception); before Xen 4.7 it went to the failsafe callback).
+ */
 export function returnWithSelectors(hv: Hypervisor, vcpu: Vcpu, cs: number, ss: number): void {
   const { regs } = vcpu;
-  if (loadCodeAndStack(hv, vcpu, cs, ss) && isRipInside(regs)) return;
-  // The frame of the failsafe callback shows the selectors that were refused.
+  const fault = loadCodeAndStack(hv, vcpu, cs, ss) || (isRipInside(regs) ? 0 : GP_FAULT);
+  if (fault === 0) return;
   regs.setU16(STATE.seg + CS * 16, cs);
   regs.setU16(STATE.seg + SS * 16, ss);
-  if (vcpu.pv.failsafeCallbackEip === 0) {
-    crashDomain(hv, vcpu, 'the return to the guest faulted and there is no failsafe callback');
-    return;
-  }
-  failsafeCallback(hv, vcpu);
+  injectException(hv, vcpu, vectorOf(fault), errorCodeOf(fault));
 }
 
 /** IRET checks the new RIP too: canonical in 64-bit code, within the limit elsewhere. */

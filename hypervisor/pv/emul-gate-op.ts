@@ -154,7 +154,7 @@ function checkTarget(gate: Gate, target: Segment, isJump: boolean, cpl: number):
 }
 
 function jump(hv: Hypervisor, vcpu: Vcpu, gate: Gate, cpl: number): Fault {
-  return loadCodeAndStack(hv, vcpu, gate.selector | cpl, vcpu.regs.selector(SS)) ? null : gp(gate.selector);
+  return loadCodeAndStack(hv, vcpu, gate.selector | cpl, vcpu.regs.selector(SS)) === 0 ? null : gp(gate.selector);
 }
 
 /** check_stack_limit(): whether `bytes` below `esp` are inside. */
@@ -199,7 +199,7 @@ function call(hv: Hypervisor, vcpu: Vcpu, gate: Gate, target: Segment, length: n
     const at = top - 4 * (i + 1);
     if (!vcpu.guest.write32(at, words[i]!)) return { pageFault: PF.write, at };
   }
-  if (!loadCodeAndStack(hv, vcpu, selector, ss)) return gp(gate.selector);
+  if (loadCodeAndStack(hv, vcpu, selector, ss) !== 0) return gp(gate.selector);
   regs.setRegHalves(RSP, (esp - words.length * 4) | 0, 0);
   return null;
 }

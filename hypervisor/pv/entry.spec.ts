@@ -157,17 +157,17 @@ describe('the iret hypercall', () => {
     expect([g.cpu.reg(RCX), g.cpu.reg(11), g.cpu.reg(RAX)]).toEqual([u(g.lin(5)), 0x246n, 9n]);
   });
 
-  it('to a code selector that does not exist ends in the failsafe callback', () => {
+  it('to a code selector that does not exist is a #GP, which shows the selector', () => {
     const g = createTestGuest();
-    g.vcpu.pv.failsafeCallbackEip = g.lin(6) as Lin;
+    g.vcpu.pv.trapTable[13] = { selector: 0xe033, address: g.lin(6) as Lin, dpl: 0, ifFlag: false };
     g.enter();
     push(g, [0n, 0n, 0n, 0n, u(g.lin(5)), 0x33n, 0x202n, 0x5000n, 0xe02bn]);
     iret64(g.hv, g.vcpu);
     expect(g.cpu.rip).toBe(g.lin(6));
     const sp = g.cpu.regLin(RSP);
-    const frame = Array.from({ length: 11 }, (_, i) => g.read64(sp + i * 8));
-    // RCX, R11, DS, ES, FS, GS, RIP, CS, RFLAGS, RSP, SS
-    expect(frame.slice(2)).toEqual([0n, 0n, 0n, 0n, u(g.lin(5)), 0x33n, 0x202n, 0x5000n, 0xe02bn]);
+    const frame = Array.from({ length: 8 }, (_, i) => g.read64(sp + i * 8));
+    // RCX, R11, error code, RIP, CS, RFLAGS (with RF, as a fault has it), RSP, SS
+    expect(frame.slice(2)).toEqual([0x30n, u(g.lin(5)), 0x33n, 0x1_0202n, 0x5000n, 0xe02bn]);
     expect(g.vcpu.pv.kernelMode).toBe(true);
   });
 

@@ -20,6 +20,7 @@ import { updateWallclock } from '../core/pvclock.ts';
 import type { Vcpu } from '../core/vcpu.ts';
 import { isCanonical, type Lin } from '../machine/addresses.ts';
 import { CS, DS, EFLAGS, ES, FS, GS, SEG, SS, STATE } from '../machine/state.ts';
+import { START_FAILSAFE } from './callbacks.ts';
 import { fixupGuestCr4, XEN_CR0 } from './control-registers.ts';
 import { profileOf, pvProfile } from './cpuid-policy.ts';
 import { DR6_DEFAULT, DR7_DEFAULT, setDebugreg } from './debug.ts';
@@ -28,7 +29,7 @@ import { setGdt } from './gdt.ts';
 import { type CommonContext, commonFrom32, commonFrom64, type Registers } from './guest-context-forms.ts';
 import { HYPERVISOR_VIRT_END } from './layout.ts';
 import { setGuestTable, setGuestTableUser } from './mm-baseptr.ts';
-import { attributesOf, baseOf, limitOf, readDescriptor } from './segment-load.ts';
+import { attributesOf, baseOf, limitOf, loadCodeAndStack, readDescriptor } from './segment-load.ts';
 import { fixupSelector } from './selectors.ts';
 import { setTrapEntry, trapInfoOf } from './trap-table.ts';
 import { upcallMask } from './vcpu-info.ts';
@@ -150,8 +151,8 @@ function setTables(hv: Hypervisor, vcpu: Vcpu, c: CommonContext): number {
 }
 
 /**
- * Selectors into segment registers. Xen loads them at the first return to the guest, where one that is no good ends in the failsafe
- * callback; a new vCPU whose CS or SS cannot be loaded gets flat ones under the selector it asked for.
+ * Selectors into segment registers. Xen loads them when the vCPU is first put on a CPU (data segments: one that is no good ends in the
+ * failsafe callback) and at the first return to the guest (CS and SS: an exception of the guest's, with the selectors in its frame).
  */
 function setSegments(hv: Hypervisor, vcpu: Vcpu, c: CommonContext): void {
   const { context } = vcpu;
@@ -164,18 +165,20 @@ function setSegments(hv: Hypervisor, vcpu: Vcpu, c: CommonContext): void {
       return true;
     }
     context.setSegment(seg, selector, 0, 0, 0);
-    return false;
+    return (selector & 0xfffc) === 0;
   };
   const cs = fixupSelector(is32bit, c.regs.cs);
   const ss = fixupSelector(is32bit, c.regs.ss);
   const rpl = is32bit ? 1 : 3;
-  if (!load(CS, cs)) context.setSegment(CS, cs, (is32bit ? 0xc09b : 0xa09b) | (rpl << 5), 0xffff_ffff, 0);
-  if (!load(SS, ss)) context.setSegment(SS, ss, 0xc093 | (rpl << 5), 0xffff_ffff, 0);
-  load(DS, c.regs.ds);
-  load(ES, c.regs.es);
-  load(FS, c.regs.fs);
-  load(GS, c.regs.gs);
-  context.setU32(STATE.cpl, cs & 3);
+  const { pv } = vcpu;
+  pv.startFault = loadCodeAndStack(hv, vcpu, cs, ss);
+  if (pv.startFault !== 0) {
+    context.setSegment(CS, cs, (is32bit ? 0xc09b : 0xa09b) | (rpl << 5), 0xffff_ffff, 0);
+    context.setSegment(SS, ss, 0xc093 | (rpl << 5), 0xffff_ffff, 0);
+    context.setU32(STATE.cpl, cs & 3);
+  }
+  const data = [load(DS, c.regs.ds), load(ES, c.regs.es), load(FS, c.regs.fs), load(GS, c.regs.gs)];
+  if (data.includes(false)) pv.startFault = START_FAILSAFE;
   if (is32bit) return;
   // A selector that is not null overrides the base that the context gives for it.
   if ((c.regs.fs & 0xfffc) === 0) context.setSegBase(FS, c.fsBase);

@@ -69,33 +69,45 @@ function markAccessed(hv: Hypervisor, d: RawDescriptor): void {
   hv.ram.write8((d.at + 5) as Maddr, (d.hi >>> 8) & 0xff);
 }
 
+/** A fault of a segment load as one number, 0 for none: the vector above the error code. */
+export type LoadFault = number;
+const NP = 0xb_0000;
+const SS_FAULT = 0xc_0000;
+export const GP_FAULT: LoadFault = 0xd_0000;
+export const vectorOf = (f: LoadFault): number => f >>> 16;
+export const errorCodeOf = (f: LoadFault): number => f & 0xffff;
+
 /**
  * CS and SS as an IRET from ring 0 to an outer ring loads them (SDM Vol 2A, IRET, RETURN-TO-OUTER-PRIVILEGE-LEVEL), CPL included.
- * False where the CPU would fault; then nothing has changed.
+ * 0, or the fault that the CPU would raise; then no register has changed.
  */
-export function loadCodeAndStack(hv: Hypervisor, vcpu: Vcpu, cs: number, ss: number): boolean {
+export function loadCodeAndStack(hv: Hypervisor, vcpu: Vcpu, cs: number, ss: number): LoadFault {
   const { regs } = vcpu;
   const rpl = cs & 3;
-  if ((cs & 0xfffc) === 0) return false;
+  if ((cs & 0xfffc) === 0) return GP_FAULT;
+  const badCs = GP_FAULT | (cs & 0xfffc);
   const c = readDescriptor(hv, vcpu, cs);
-  if (c === null || rpl === 0) return false;
+  if (c === null || rpl === 0) return badCs;
   const ca = attributesOf(c.hi);
-  if ((ca & (SEG.s | SEG.code | SEG.present)) !== (SEG.s | SEG.code | SEG.present)) return false;
+  if ((ca & (SEG.s | SEG.code)) !== (SEG.s | SEG.code)) return badCs;
   const dpl = (ca & SEG.dpl) >>> SEG.dplShift;
-  if (ca & SEG.conforming ? dpl > rpl : dpl !== rpl) return false;
-  if (ca & SEG.l && ca & SEG.db) return false;
+  if (ca & SEG.conforming ? dpl > rpl : dpl !== rpl) return badCs;
+  if (ca & SEG.l && ca & SEG.db) return badCs;
+  if (!(ca & SEG.present)) return NP | (cs & 0xfffc);
   const csLimit = limitOf(c);
   const csBase = ca & SEG.l ? 0 : baseOf(c);
 
   // A null SS is fine for 64-bit code outside ring 3 only, which no guest runs.
   const stack = { lo: 0, hi: 0 };
-  if ((ss & 0xfffc) === 0) return false;
+  if ((ss & 0xfffc) === 0) return GP_FAULT;
+  const badSs = GP_FAULT | (ss & 0xfffc);
   markAccessed(hv, c);
   const s = readDescriptor(hv, vcpu, ss);
-  if (s === null || (ss & 3) !== rpl) return false;
+  if (s === null || (ss & 3) !== rpl) return badSs;
   const sa = attributesOf(s.hi);
-  if ((sa & (SEG.s | SEG.code | SEG.writable | SEG.present)) !== (SEG.s | SEG.writable | SEG.present)) return false;
-  if ((sa & SEG.dpl) >>> SEG.dplShift !== rpl) return false;
+  if ((sa & (SEG.s | SEG.code | SEG.writable)) !== (SEG.s | SEG.writable)) return badSs;
+  if ((sa & SEG.dpl) >>> SEG.dplShift !== rpl) return badSs;
+  if (!(sa & SEG.present)) return SS_FAULT | (ss & 0xfffc);
   markAccessed(hv, s);
   stack.lo = s.lo;
   stack.hi = s.hi;
@@ -104,7 +116,7 @@ export function loadCodeAndStack(hv: Hypervisor, vcpu: Vcpu, cs: number, ss: num
   regs.setSegment(CS, cs, ca | SEG.accessed, csLimit, csBase);
   regs.setSegment(SS, ss, sa | SEG.accessed, limitOf(stack), baseOf(stack));
   vcpu.cpu?.modeChanged();
-  return true;
+  return 0;
 }
 
 /** DS, ES, FS or GS by selector, as MOV does at the guest's CPL; false where that would fault (the register is then null). */
