@@ -20,7 +20,12 @@ const MAY: Record<Package, (file: string) => readonly string[]> = {
 
 /** Files that may use Node's own modules in packages that must also run in a browser: their names say so. */
 const NODE_ALLOWED = (file: string): boolean =>
-  file.startsWith('tests/') || file.startsWith('dom0/xl/') || /(^|[/-])node[-.]/.test(file) || /\.spec\.ts$/.test(file) || /\/testing\//.test(file) || /\/host-/.test(file);
+  file.startsWith('tests/') ||
+  file.startsWith('dom0/xl/') ||
+  /(^|[/-])node[-.]/.test(file) ||
+  /\.spec\.ts$/.test(file) ||
+  /\/testing\//.test(file) ||
+  /\/host-/.test(file);
 
 function sources(dir: string): string[] {
   return readdirSync(join(root, dir), { withFileTypes: true }).flatMap((e) => {
@@ -48,7 +53,8 @@ describe('imports between the parts of the repository', () => {
     const wrong: string[] = [];
     for (const file of files) {
       for (const name of importsOf(file)) {
-        if (name.startsWith('@ringworld/') && !isTest(file) && !MAY[packageOf(file)](file).includes(name)) wrong.push(`${file} imports ${name}`);
+        if (name.startsWith('@ringworld/') && !isTest(file) && !MAY[packageOf(file)](file).includes(name))
+          wrong.push(`${file} imports ${name}`);
         if (name.startsWith('.')) {
           const target = relative(root, resolve(root, dirname(file), name));
           if (target.split('/')[0] !== packageOf(file) && !isTest(file)) wrong.push(`${file} reaches into ${target}`);
