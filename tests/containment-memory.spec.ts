@@ -1,7 +1,7 @@
 // Page tables, descriptors and grants that would reach beyond a guest's own memory. Answers by xen/arch/x86/mm.c and pv/ of 4.17.
 import * as abi from '@ringworld/abi';
+import type { Mfn } from '@ringworld/hypervisor';
 import { expect, it } from 'vitest';
-import type { Mfn } from '../hypervisor/core/ids.ts';
 import { forBothGuests, type Group } from './containment/group.ts';
 import { grantOp, mapAt, mmuext, mmuUpdate, NX, P, PCD, PSE, pte, READ_ONLY, READ_WRITE, RW, US } from './containment/requests.ts';
 import type { Puppet } from './containment/world.ts';

@@ -1,7 +1,7 @@
 // The hypervisor as one object: the machine it runs on, its domains, its clock and its log. Parts that decide something live in their
 // own files (scheduler, event channels, frame table, timers, domain-create and -destroy); this one ties them together.
 
-import { HypercallContext, type HypercallResult } from '../hypercalls/context.ts';
+import { HypercallContext, type HypercallResult, PREEMPT_AFTER, PREEMPTED } from '../hypercalls/context.ts';
 import type { Context } from '../machine/context.ts';
 import type { Cpu } from '../machine/cpu-api.ts';
 import type { Ram } from '../machine/mmu/ram.ts';
@@ -10,7 +10,7 @@ import type { Domain } from './domain.ts';
 import { reapDomain } from './domain-destroy.ts';
 import type { FrameTable } from './frame-table.ts';
 import type { HostTasks } from './host-tasks.ts';
-import { type Domid, INVALID_MFN, type Mfn } from './ids.ts';
+import { type Domid, INVALID_MFN, type Lin, type Mfn } from './ids.ts';
 import { HypervisorLog } from './log.ts';
 import { Pcpu } from './pcpu.ts';
 import type { PvHooks } from './pv-hooks.ts';
@@ -173,16 +173,25 @@ export class Hypervisor {
     const c = this.callContext;
     const { regs } = vcpu;
     c.vcpu = vcpu;
+    c.work = 0;
     const is32bit = vcpu.domain.is32bit;
     const order = is32bit ? COMPAT_ARGS : ARGS;
     for (let i = 0; i < 6; i++) c.setArg(i, regs.regLo(order[i]!), is32bit ? 0 : regs.regHi(order[i]!));
     const number = is32bit || regs.regHi(0) === 0 ? regs.regLo(0) >>> 0 : 0xffff_ffff;
     const result = this.dispatch(c, number);
+    if (result === PREEMPTED) {
+      // Back to the SYSCALL or INT 0x82, both of two bytes.
+      for (let i = 0; i < 6; i++) vcpu.regs.setRegHalves(order[i]!, c.argLo(i), is32bit ? 0 : c.argHi(i));
+      vcpu.regs.rip = (vcpu.regs.rip - 2) as Lin;
+      if (vcpu.cpu !== null) vcpu.cpu.cycles += PREEMPT_AFTER * CYCLES_PER_ELEMENT;
+    }
     if (typeof result === 'number') vcpu.regs.setRegHalves(0, result | 0, is32bit ? 0 : Math.floor(result / 0x1_0000_0000));
     return result;
   }
 }
 
+/** What an element costs a guest that makes overlong lists: near to what it costs on hardware, so that its time slice ends. */
+const CYCLES_PER_ELEMENT = 200;
 /** rdi rsi rdx r10 r8 r9. */
 const ARGS = [7, 6, 2, 10, 8, 9] as const;
 /** ebx ecx edx esi edi ebp. */

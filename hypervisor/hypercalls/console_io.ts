@@ -2,7 +2,7 @@
 // reading, and writing anything but text, is the privileged domain's alone (xen/drivers/char/console.c).
 
 import { CONSOLEIO_read, CONSOLEIO_write, XEN_EFAULT, XEN_ENOSYS, XEN_EPERM } from '@ringworld/abi';
-import type { HypercallContext, HypercallHandler } from './context.ts';
+import type { HypercallContext, HypercallHandler, HypercallResult } from './context.ts';
 
 /** Bytes copied at a time: a fault in the middle leaves what came before on the console. */
 const CHUNK = 128;
@@ -10,14 +10,16 @@ const CHUNK = 128;
 /** A guest may not smuggle control sequences into the log. */
 const printable = (byte: number): boolean => (byte >= 0x20 && byte < 0x7f) || byte === 0x0a || byte === 0x09;
 
-function write(c: HypercallContext, count: number, buffer: number): number {
-  for (let done = 0; done < count; done += CHUNK) {
-    const bytes = c.guest.copyFrom(buffer + done, Math.min(CHUNK, count - done));
+function write(c: HypercallContext, count: number, buffer: number): HypercallResult {
+  const end = Math.min(count, c.workLeft * CHUNK);
+  c.work += Math.ceil(end / CHUNK);
+  for (let done = 0; done < end; done += CHUNK) {
+    const bytes = c.guest.copyFrom(buffer + done, Math.min(CHUNK, end - done));
     if (bytes === null) return -XEN_EFAULT;
     const shown = c.domain.isPrivileged ? bytes : bytes.filter(printable);
     c.hv.console.guest(c.domain.id, String.fromCharCode(...shown));
   }
-  return 0;
+  return end < count ? c.continueWith(CONSOLEIO_write, count - end, buffer + end) : 0;
 }
 
 export const console_io: HypercallHandler = (c) => {

@@ -9,8 +9,17 @@ import type { Vcpu } from '../core/vcpu.ts';
 /** The handler has set all registers itself (iret): rax gets no result. */
 export const NO_RETURN = Symbol('no return value');
 
+/** Not done yet: the guest makes the same call again, with the arguments that continueWith() left (hypercall_create_continuation). */
+export const PREEMPTED = Symbol('to be continued');
+
 /** 0 or more for success, -XEN_Exxx for failure. */
-export type HypercallResult = number | typeof NO_RETURN;
+export type HypercallResult = number | typeof NO_RETURN | typeof PREEMPTED;
+
+/**
+ * Elements of a list that one call works through before the guest's other events, and other guests, have their turn. Xen stops when
+ * something is pending; a fixed number keeps runs repeatable. No kernel's own lists are as long.
+ */
+export const PREEMPT_AFTER = 2048;
 export type HypercallHandler = (c: HypercallContext) => HypercallResult;
 
 export class HypercallContext {
@@ -33,6 +42,20 @@ export class HypercallContext {
   }
   get abi(): Abi {
     return this.vcpu.domain.abi;
+  }
+
+  /** Elements worked through in this call, and in the multicall around it. */
+  work = 0;
+  /** How many more may be; at least one, so that every call gets on. The privileged domain's own calls come from the host: no end. */
+  get workLeft(): number {
+    return this.vcpu.isHosted ? Number.POSITIVE_INFINITY : Math.max(PREEMPT_AFTER - this.work, 1);
+  }
+  /** Sets the first arguments of the call that is to follow. */
+  continueWith(...args: readonly number[]): typeof PREEMPTED {
+    args.forEach((v, i) => {
+      this.setArg(i, v | 0, Math.floor(v / 0x1_0000_0000));
+    });
+    return PREEMPTED;
   }
 
   setArg(i: number, lo: number, hi: number): void {

@@ -1,15 +1,15 @@
 // XENMEM_exchange: a domain gives frames and gets as many others, contiguous or below an address (memory_exchange, xen/common/memory.c).
 // Stock kernels make DMA-able regions with it. Works chunk by chunk: a chunk is the larger of an input and an output extent.
 
-import { XEN_EFAULT, XEN_EINVAL, XEN_ENOMEM, XEN_EPERM, XEN_ESRCH, xen_memory_exchange } from '@ringworld/abi';
+import { XEN_EFAULT, XEN_EINVAL, XEN_ENOMEM, XEN_EPERM, XEN_ESRCH, XENMEM_exchange, xen_memory_exchange } from '@ringworld/abi';
 import type { Domain } from '../core/domain.ts';
 import { INVALID_MFN, type Mfn } from '../core/ids.ts';
 import { addPage } from '../core/p2m-physmap.ts';
-import type { HypercallContext } from './context.ts';
+import type { HypercallContext, HypercallResult } from './context.ts';
 import { domainByAnyId, mayTarget } from './foreign-domain.ts';
 import { frameLimit, maxOrder, readFrame, writeFrame } from './memory-reservation.ts';
 
-export function exchange(c: HypercallContext, arg: number): number {
+export function exchange(c: HypercallContext, arg: number): HypercallResult {
   const x = c.guest.readStruct(xen_memory_exchange, arg);
   if (x === null) return -XEN_EFAULT;
   const start = x.nr_exchanged;
@@ -34,9 +34,16 @@ export function exchange(c: HypercallContext, arg: number): number {
   const outChunk = 2 ** Math.max(inOrder - outOrder, 0);
   let i = Math.floor(start / inChunk);
   let rc = 0;
-  for (; i < Math.floor(x.in.nr_extents / inChunk); i++) {
+  const chunks = Math.floor(x.in.nr_extents / inChunk);
+  const end = Math.min(chunks, i + c.workLeft);
+  c.work += Math.max(end - i, 0);
+  for (; i < end; i++) {
     rc = exchangeChunk(c, d, { inList: x.in.extent_start, outList: x.out.extent_start, inOrder, outOrder, inChunk, outChunk, below }, i);
     if (rc !== 0) break;
+  }
+  if (rc === 0 && i < chunks) {
+    if (!c.guest.writeStruct(xen_memory_exchange, arg, { ...x, nr_exchanged: i * inChunk })) return -XEN_EFAULT;
+    return c.continueWith(XENMEM_exchange, arg);
   }
   const done = { ...x, nr_exchanged: rc === 0 ? x.in.nr_extents : i * inChunk };
   return c.guest.writeStruct(xen_memory_exchange, arg, done) ? rc : -XEN_EFAULT;

@@ -36,7 +36,7 @@ import {
   XENMEM_sharing_op,
   xen_reserved_device_memory_map,
 } from '@ringworld/abi';
-import type { HypercallContext, HypercallHandler } from './context.ts';
+import type { HypercallContext, HypercallHandler, HypercallResult } from './context.ts';
 import { exchange } from './memory-exchange.ts';
 import { acquireResource, addToPhysmap, addToPhysmapBatch, removeFromPhysmap } from './memory-physmap.ts';
 import {
@@ -74,7 +74,7 @@ export const memory_op: HypercallHandler = (c) => {
   }
 };
 
-function query(c: HypercallContext, op: number, arg: number): number {
+function query(c: HypercallContext, op: number, arg: number): HypercallResult {
   switch (op) {
     case XENMEM_exchange:
       return exchange(c, arg);

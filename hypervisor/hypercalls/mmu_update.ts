@@ -1,5 +1,5 @@
 // mmu_update: a list of (machine address, value) pairs, each an update of a page-table entry or of the machine-to-physical table.
-// do_mmu_update() of xen/arch/x86/mm.c (4.17). Not preemptible here, so the PREEMPTED bit of count only resumes a guest's own count.
+// do_mmu_update() of xen/arch/x86/mm.c (4.17). A long list is continued, which the PREEMPTED bit of count says.
 
 import {
   MMU_MACHPHYS_UPDATE,
@@ -48,7 +48,8 @@ export const mmu_update: HypercallHandler = (c) => {
 
   let i = 0;
   let rc = 0;
-  for (; i < count; i++) {
+  const end = Math.min(count, c.workLeft);
+  for (; i < end; i++) {
     const at = handle + i * 16;
     if (!guest.read64(at)) {
       rc = -XEN_EFAULT;
@@ -63,7 +64,9 @@ export const mmu_update: HypercallHandler = (c) => {
     rc = update(c, ptrLo, ptrHi, guest.lo, guest.hi, ptOwner, pgOwner);
     if (rc !== 0) break;
   }
+  c.work += i;
   if (pdone !== 0) guest.write32(pdone, done + i);
+  if (rc === 0 && i < count) return c.continueWith(handle + i * 16, MMU_UPDATE_PREEMPTED + count - i);
   return rc;
 };
 

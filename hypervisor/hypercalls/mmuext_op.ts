@@ -58,11 +58,14 @@ export const mmuext_op: HypercallHandler = (c) => {
 
   let i = 0;
   let rc = 0;
-  for (; i < count; i++) {
+  const end = Math.min(count, c.workLeft);
+  for (; i < end; i++) {
     rc = readAndPerform(c, handle, i, owner);
     if (rc !== 0) break;
   }
+  c.work += i;
   if (pdone !== 0) guest.write32(pdone, done + i);
+  if (rc === 0 && i < count) return c.continueWith(handle + i * (c.domain.is32bit ? 12 : 24), MMU_UPDATE_PREEMPTED + count - i);
   return rc;
 };
 

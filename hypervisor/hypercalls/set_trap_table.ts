@@ -12,7 +12,12 @@ export const set_trap_table: HypercallHandler = (c) => {
     for (const t of vcpu.pv.trapTable) clearTrapEntry(t);
     return 0;
   }
+  const limit = c.workLeft;
   for (let i = 0; ; i++) {
+    if (i === limit) {
+      c.work += i;
+      return c.continueWith(handle + i * trap_info.size(c.abi));
+    }
     const info = guest.readStruct(trap_info, handle, i);
     if (info === null) return -XEN_EFAULT;
     if (info.address === 0) return 0;

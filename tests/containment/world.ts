@@ -3,11 +3,17 @@
 import { domid, XEN_DOMCTL_destroydomain, XEN_DOMCTL_unpausedomain } from '@ringworld/abi';
 import { buildPvDomain, decompressorsWith, gzipNode, Hypercalls, Privcmd } from '@ringworld/dom0';
 import { type Assembler, assembler, Image, type Mode } from '@ringworld/guests';
-import { createDom0, createHypervisor, createMachine, type Domain, type Hypervisor, type Vcpu } from '@ringworld/hypervisor';
-import { auditHypervisor } from '../../hypervisor/core/frame-table-audit-holders.ts';
-import type { Lin, Maddr, Mfn } from '../../hypervisor/core/ids.ts';
-import { guestL1Entry } from '../../hypervisor/pv/mm-walk.ts';
-import { pageTablesOf } from '../../hypervisor/pv/page-tables.ts';
+import {
+  auditHypervisor,
+  createDom0,
+  createHypervisor,
+  createMachine,
+  type Domain,
+  type Hypervisor,
+  type Maddr,
+  type Mfn,
+  type Vcpu,
+} from '@ringworld/hypervisor';
 import { type Bits, buildPuppet, emitHypercall, NO_TRAP, type PuppetKernel, SPARE_PAGES } from './puppet-kernel.ts';
 
 const DOM0_PAGES = 512;
@@ -25,6 +31,9 @@ const NAMES: Readonly<Record<number, string>> = {
   13: '#GP',
   14: '#PF',
 };
+
+/** Index into the table of a level, 1 to 4. */
+const slotOf = (lin: number, level: number): number => Math.floor((lin < 0 ? lin + 2 ** 48 : lin) / 2 ** (9 * level + 3)) % 512;
 
 /** What came of an act: a result register, "#GP(0)" for a trap that the guest got, or "crash". */
 export type Answer = number | string;
@@ -114,9 +123,13 @@ export class Puppet {
   }
   /** Machine address of the L1 entry that maps `lin`. */
   l1e(lin: number): Maddr {
-    const at = guestL1Entry(pageTablesOf(this.world.hv.frames), this.vcpu, lin as Lin);
-    if (at === -1) throw new Error(`no L1 table for ${lin.toString(16)}`);
-    return at;
+    let table: number = this.vcpu.pv.guestTable;
+    for (let level = this.bits === 64 ? 4 : 3; level > 1; level--) {
+      const entry = this.entry((table * 4096 + slotOf(lin, level) * 8) as Maddr);
+      if (!(entry & 1n)) throw new Error(`no L1 table for ${lin.toString(16)}`);
+      table = Number((entry >> 12n) & 0xff_ffff_ffffn);
+    }
+    return (table * 4096 + slotOf(lin, 1) * 8) as Maddr;
   }
   entry(at: Maddr): bigint {
     const { ram } = this.world.hv;
@@ -139,6 +152,15 @@ export class Puppet {
 
   /** Makes the guest execute code, which may end with a value in its accumulator. */
   exec(build: (a: Assembler<Mode>) => void): Answer {
+    this.prepare(build);
+    return this.obey();
+  }
+  /** Lets the guest begin something that it will not end. */
+  start(build: (a: Assembler<Mode>) => void): void {
+    this.prepare(build);
+    this.world.hv.ram.write32(this.maddr(this.address('order')), ++this.orders);
+  }
+  private prepare(build: (a: Assembler<Mode>) => void): void {
     const image = new Image();
     const a: Assembler<Mode> = assembler<Mode>(image, this.bits);
     image.section('.text', { align: 4096 });
@@ -147,7 +169,6 @@ export class Puppet {
     const linked = image.link(BigInt.asUintN(this.bits, BigInt(this.address('act'))));
     const { bytes } = linked.sections[0]!;
     this.put(this.address('act'), bytes);
-    return this.obey();
   }
   /** Makes the guest execute these bytes. */
   code(...bytes: number[]): Answer {
