@@ -75,6 +75,20 @@ forBothGuests('lists without an end', (g: Group) => {
     expect([p.read32(at + word), p.read32(at + 9 * word)]).toEqual([0, 0x4_0011]);
   });
 
+  it('of frames to give back are no different, even if it is the same frame each time', () => {
+    const p = g.puppet();
+    const page = p.page();
+    const lin = p.put(p.bits === 64 ? 2 ** 39 : 0x4000_0000, filled(p, p.mfn(page)));
+    const request = { extent_start: lin as never, nr_extents: 5000, extent_order: 0, mem_flags: 0, domid: abi.DOMID_SELF as never };
+    const at = p.put(p.page(), abi.xen_memory_reservation.encode(p.domain.abi, request));
+    const before = calls(p, 'memory_op');
+    // It is still mapped, and so stays the domain's until that ends (guest_remove_page: put_page_alloc_ref).
+    expect(p.call(abi.__HYPERVISOR_memory_op, abi.XENMEM_decrease_reservation, at)).toBe(5000);
+    expect(calls(p, 'memory_op') - before).toBe(3);
+    expect(mapAt(p, page, 0n)).toBe(0);
+    expect(p.call(abi.__HYPERVISOR_memory_op, abi.XENMEM_decrease_reservation, at)).toBe(0);
+  });
+
   it('leave a domain beside its time, and do not keep the machine', () => {
     const p = g.puppet();
     const lin = p.bits === 64 ? 2 ** 39 : 0x4000_0000;

@@ -2,8 +2,10 @@
 // decrease_reservation). The answer is the number of extents done; errors never show, except as a smaller number.
 
 import {
+  type Infer,
   XENMEM_decrease_reservation,
   XENMEM_increase_reservation,
+  XENMEM_populate_physmap,
   XENMEMF_populate_on_demand,
   xen_memory_reservation,
 } from '@ringworld/abi';
@@ -11,7 +13,7 @@ import type { Domain } from '../core/domain.ts';
 import { type Gfn, INVALID_MFN, type Mfn } from '../core/ids.ts';
 import { P2M_TYPES } from '../core/p2m.ts';
 import { addPage, clearEntry, isUsableGfn } from '../core/p2m-physmap.ts';
-import type { HypercallContext } from './context.ts';
+import type { HypercallContext, HypercallResult } from './context.ts';
 import { domainByAnyId, mayTarget } from './foreign-domain.ts';
 
 /** MEMOP_EXTENT_SHIFT: the sub-command's upper bits say how many extents an earlier call has done. */
@@ -39,7 +41,7 @@ export function writeFrame(c: HypercallContext, list: number, i: number, frame: 
   return c.domain.is32bit ? c.guest.write32(list + i * 4, frame) : c.guest.write64(list + i * 8, frame, 0);
 }
 
-export function adjustReservation(c: HypercallContext, op: number, start: number, arg: number): number {
+export function adjustReservation(c: HypercallContext, op: number, start: number, arg: number): HypercallResult {
   const r = c.guest.readStruct(xen_memory_reservation, arg);
   if (r === null || r.nr_extents > 0xffff_ffff >>> MEMOP_EXTENT_SHIFT || start >= r.nr_extents) return start;
   const d = domainByAnyId(c, r.domid);
@@ -47,16 +49,25 @@ export function adjustReservation(c: HypercallContext, op: number, start: number
   const below = frameLimit(c, r.mem_flags);
   if (below === null || !mayTarget(c, d.id)) return start;
   if (r.extent_order > maxOrder(c.domain)) return start;
+  // Populate-on-demand is for HVM.
+  if (op === XENMEM_populate_physmap && r.mem_flags & XENMEMF_populate_on_demand) return start;
+  // Extents done so far are kept in the operation's number.
+  const end = Math.min(r.nr_extents, start + Math.ceil(c.workLeft / 2 ** r.extent_order));
+  c.work += (end - start) * 2 ** r.extent_order;
+  const done = adjust(c, d, op, r, start, end, below);
+  return done === end && end < r.nr_extents ? c.continueWith(op + end * 2 ** MEMOP_EXTENT_SHIFT, arg) : done;
+}
+
+type Reservation = Infer<typeof xen_memory_reservation>;
+function adjust(c: HypercallContext, d: Domain, op: number, r: Reservation, start: number, end: number, below: number): number {
   const list = r.extent_start;
   switch (op) {
     case XENMEM_increase_reservation:
-      return increase(c, d, list, start, r.nr_extents, r.extent_order, below);
+      return increase(c, d, list, start, end, r.extent_order, below);
     case XENMEM_decrease_reservation:
-      return decrease(c, d, list, start, r.nr_extents, r.extent_order);
+      return decrease(c, d, list, start, end, r.extent_order);
     default:
-      // Populate-on-demand is for HVM.
-      if (r.mem_flags & XENMEMF_populate_on_demand) return start;
-      return populate(c, d, list, start, r.nr_extents, r.extent_order, below);
+      return populate(c, d, list, start, end, r.extent_order, below);
   }
 }
 
