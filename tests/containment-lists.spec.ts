@@ -1,6 +1,7 @@
 // Lists without an end: with four pages a guest maps one page over a gigabyte or more, and hands it to a hypercall as its argument. Xen
 // stops such a call every so often and lets the guest make it again (hypercall_create_continuation), so that others have their turn.
 import * as abi from '@ringworld/abi';
+import { edx, w } from '@ringworld/guests';
 import { expect, it } from 'vitest';
 import { forBothGuests, type Group } from './containment/group.ts';
 import { emitHypercall } from './containment/puppet-kernel.ts';
@@ -87,6 +88,19 @@ forBothGuests('lists without an end', (g: Group) => {
     expect(calls(p, 'memory_op') - before).toBe(3);
     expect(mapAt(p, page, 0n)).toBe(0);
     expect(p.call(abi.__HYPERVISOR_memory_op, abi.XENMEM_decrease_reservation, at)).toBe(0);
+  });
+
+  it('include REP OUTS with as many repetitions as there are', () => {
+    const p = g.world.puppet(g.bits);
+    expect(p.call(abi.__HYPERVISOR_physdev_op, abi.PHYSDEVOP_set_iopl, p.put(p.page(), [1]))).toBe(0);
+    const lin = mapEndlessly(p, p.page());
+    const before = idled(g.bystander);
+    p.start((a) => a.mov(w.si, lin).mov(w.cx, 0x3000_0000).mov(edx, 0x80).db(0xf3, 0x6e));
+    g.world.runFor(3_000_000);
+    expect(idled(g.bystander) - before).toBeGreaterThan(300);
+    expect(p.vcpu.regs.regLo(1)).toBeLessThan(0x3000_0000);
+    g.world.destroy(p);
+    g.world.audit();
   });
 
   it('leave a domain beside its time, and do not keep the machine', () => {

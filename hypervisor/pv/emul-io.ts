@@ -18,6 +18,8 @@ const PCI_CONFIG_ADDRESS = 0xcf8;
 const STACK_FAULT = 12;
 /** Iterations of a repeated instruction in one go, before events are looked at again. */
 const MAX_REPS = 1024;
+/** What an iteration is made to cost when there are that many: the guest's time slice must end while the count does not. */
+const CYCLES_PER_REP = 100;
 
 /** Unsigned; bytes beside the two registers read as ones. */
 export function guestIoRead(vcpu: Vcpu, port: number, bytes: number): number {
@@ -96,7 +98,9 @@ export function emulateString(hv: Hypervisor, vcpu: Vcpu, d: Decoded): Outcome {
     if (!isRepeated) return 'done';
     writePointer(vcpu, RCX, d.addrSize, readCount(vcpu, d.addrSize) - 1);
   }
-  return readCount(vcpu, d.addrSize) === 0 ? 'done' : 'retried';
+  if (readCount(vcpu, d.addrSize) === 0) return 'done';
+  if (vcpu.cpu !== null) vcpu.cpu.cycles += MAX_REPS * CYCLES_PER_REP;
+  return 'retried';
 }
 
 let loaded = 0;
