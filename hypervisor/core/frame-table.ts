@@ -39,6 +39,8 @@ export class FrameTable {
   readonly refFlags: Uint8Array;
   /** Domain ids. */
   readonly owner: Uint16Array;
+  /** Freed and not yet cleared: that is done when the frame is used again (as Xen scrubs, lazily), if it ever is. */
+  private readonly needsScrub: Uint8Array;
   /** Positive: linear entries that this table holds; negative: uses of this table as a linear one (XSA-240). */
   readonly linear: Int16Array;
   /** TLB epoch in which the last writable mapping, or the last reference, went away. */
@@ -66,6 +68,7 @@ export class FrameTable {
     this.refs = new Uint32Array(n);
     this.refFlags = new Uint8Array(n);
     this.owner = new Uint16Array(n).fill(NO_OWNER);
+    this.needsScrub = new Uint8Array(n);
     this.linear = new Int16Array(n);
     this.stamp = new Uint32Array(n);
     this.heap = new FrameAllocator(n);
@@ -182,7 +185,7 @@ export class FrameTable {
   /** Frames without an owner, `1 << order` of them in a row, aligned; INVALID_MFN when there are none. */
   alloc(order: number, below = this.size): Mfn {
     const mfn = this.heap.alloc(order, below);
-    if (mfn !== INVALID_MFN) this.flushStale(mfn, 1 << order);
+    if (mfn !== INVALID_MFN) this.prepare(mfn, 1 << order);
     return mfn;
   }
 
@@ -190,7 +193,7 @@ export class FrameTable {
   allocXen(order = 0): Mfn {
     const mfn = this.heap.allocTop(order);
     if (mfn === INVALID_MFN) return mfn;
-    this.flushStale(mfn, 1 << order);
+    this.prepare(mfn, 1 << order);
     for (let i = 0; i < 1 << order; i++) this.owner[mfn + i] = DOMID_XEN;
     return mfn;
   }
@@ -259,7 +262,7 @@ export class FrameTable {
   /** Frees a frame that steal() took, or that alloc() gave and nobody got. */
   giveBack(mfn: Mfn): void {
     this.clear(mfn);
-    this.ram.fill((mfn * 4096) as Maddr, 0, 4096);
+    this.needsScrub[mfn] = 1;
     this.stamp[mfn] = this.epoch;
     this.m2p.invalidate(mfn);
     this.heap.free(mfn);
@@ -286,6 +289,15 @@ export class FrameTable {
     this.flushTlbs();
   }
 
+  /** Before frames have a new user: nothing of the old one's is left in them, nor in a TLB. */
+  private prepare(mfn: Mfn, n: number): void {
+    for (let f = mfn as number; f < mfn + n; f++) {
+      if (!this.needsScrub[f]) continue;
+      this.needsScrub[f] = 0;
+      this.ram.fill((f * 4096) as Maddr, 0, 4096);
+    }
+    this.flushStale(mfn, n);
+  }
   private flushStale(mfn: Mfn, n: number): void {
     for (let i = 0; i < n; i++) {
       if (this.stamp[mfn + i] === this.epoch) {
