@@ -5,7 +5,8 @@ import { I32, I64, pushU, V128 } from '../exec/wasm.ts';
 import { STATE } from '../state.ts';
 import type { Readable, SimdBuilder, Writable } from './builder.ts';
 import { SIMD } from './simd-opcodes.ts';
-import type { Val, WasmBuilder } from './wasm-builder.ts';
+import type { WasmBuilder } from './wasm-builder.ts';
+import type { Val } from './wasm-values.ts';
 
 export interface XVal {
   readonly local: number;
