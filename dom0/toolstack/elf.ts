@@ -162,17 +162,20 @@ export function parseElf(file: string, bytes: Uint8Array): ElfImage {
   return { file, bits, machine: r.half(0, [18, 18]), entry: r.address(0, [24, 24]), segments, sections };
 }
 
-/** The notes of one PT_NOTE segment or SHT_NOTE section; stops at the first that does not fit. */
+/**
+ * The notes of one PT_NOTE segment or SHT_NOTE section; stops at the first whose header or name does not fit. A description that runs over
+ * the end is taken as far as it goes, as Xen's libelf takes it: GRUB's i386-xen image ends within its last note.
+ */
 export function parseNotes(data: Uint8Array): ElfNote[] {
   const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
   const notes: ElfNote[] = [];
   const aligned = (n: number) => (n + 3) & ~3;
   for (let at = 0; at + 12 <= data.length; ) {
     const namesz = view.getUint32(at, true);
-    const descsz = view.getUint32(at + 4, true);
     const type = view.getUint32(at + 8, true);
     const descAt = at + 12 + aligned(namesz);
-    if (namesz > data.length || descsz > data.length || descAt + descsz > data.length) break;
+    if (namesz > data.length || descAt > data.length) break;
+    const descsz = Math.min(view.getUint32(at + 4, true), data.length - descAt);
     notes.push({ name: cString(data.subarray(0, at + 12 + namesz), at + 12), type, desc: data.subarray(descAt, descAt + descsz) });
     at = descAt + aligned(descsz);
   }
