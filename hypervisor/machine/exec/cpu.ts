@@ -7,13 +7,14 @@
 import type { Lin, Maddr, Mfn } from '../addresses.ts';
 import { isCanonical } from '../addresses.ts';
 import { Context } from '../context.ts';
-import { type Cpu, type CpuEvent, PF, RunExit, type WalkResult } from '../cpu-api.ts';
+import { type CpuEvent, PF, RunExit, type WalkResult } from '../cpu-api.ts';
 import type { Decoded } from '../isa/decoded.ts';
 import { Tlb } from '../mmu/tlb.ts';
 import { type PagingMode, Walker } from '../mmu/walk.ts';
-import { CS, EFLAGS, HARDWARE, SS, STATE } from '../state.ts';
+import { EFLAGS, HARDWARE, SS, STATE } from '../state.ts';
+import { CR0, CR4, EFER } from '../system/bits.ts';
 import type { CpuProfile } from '../system/cpuid.ts';
-import { anyBreakpoint, checkExecuteBreakpoint, matchData, recordDebug } from '../system/debug.ts';
+import { anyBreakpoint, checkExecuteBreakpoint, DR6, matchData, recordDebug } from '../system/debug.ts';
 import { deliverFault } from '../system/deliver.ts';
 import { executeSystem } from '../system/execute.ts';
 import { createThreadState, type IoPorts, noPorts, type SystemCpu, type ThreadState } from '../system/ports.ts';
@@ -24,15 +25,6 @@ import { dropAllJumps, dropJumps, getJump, putJump } from './jump-cache.ts';
 import type { ExecMode } from './mode.ts';
 import { REC, STOP } from './records.ts';
 
-const CR0_PG = 1 << 31;
-const CR0_WP = 1 << 16;
-const CR4_PSE = 1 << 4;
-const CR4_PAE = 1 << 5;
-const CR4_SMEP = 1 << 20;
-const CR4_SMAP = 1 << 21;
-const EFER_LMA = 1 << 10;
-const EFER_NXE = 1 << 11;
-const DR6_BS = 1 << 14;
 const MAX_FUEL = 0x3fff_ffff;
 /** TLB tags have 12 bits; 0 is never used. */
 const MAX_TAG = 4095;
@@ -202,7 +194,7 @@ export class EmulatedCpu extends Context implements SystemCpu {
     this.setU32(STATE.eflags, this.u32(STATE.eflags) & ~EFLAGS.RF);
     if (this.leaving !== undefined && !this.watchHits) return;
     if (!trap && !this.watchHits) return;
-    recordDebug(this, this.watchHits | (trap ? DR6_BS : 0));
+    recordDebug(this, this.watchHits | (trap ? DR6.BS : 0));
     this.fault(1);
   }
 
@@ -495,12 +487,12 @@ export class EmulatedCpu extends Context implements SystemCpu {
     const cr0 = this.u32(STATE.cr0);
     const cr4 = this.u32(STATE.cr4);
     const efer = this.u32(STATE.efer);
-    const mode: PagingMode = !(cr0 & CR0_PG) ? 'none' : efer & EFER_LMA ? '4level' : cr4 & CR4_PAE ? 'pae' : '32bit';
-    p.wp = (cr0 & CR0_WP) !== 0;
-    p.nxe = (efer & EFER_NXE) !== 0;
-    p.pse = (cr4 & (CR4_PSE | CR4_PAE)) !== 0;
-    p.smep = (cr4 & CR4_SMEP) !== 0;
-    p.smap = (cr4 & CR4_SMAP) !== 0;
+    const mode: PagingMode = !(cr0 & CR0.PG) ? 'none' : efer & EFER.LMA ? '4level' : cr4 & CR4.PAE ? 'pae' : '32bit';
+    p.wp = (cr0 & CR0.WP) !== 0;
+    p.nxe = (efer & EFER.NXE) !== 0;
+    p.pse = (cr4 & (CR4.PSE | CR4.PAE)) !== 0;
+    p.smep = (cr4 & CR4.SMEP) !== 0;
+    p.smap = (cr4 & CR4.SMAP) !== 0;
     p.ac = p.smap && (this.u32(STATE.eflags) & EFLAGS.AC) !== 0;
     this.mode = this.engine.modes.of(this);
     this.cr3Key = this.lin(STATE.cr3);
@@ -525,6 +517,3 @@ export class EmulatedCpu extends Context implements SystemCpu {
     dropAllJumps(this.ram, this.base);
   }
 }
-
-export type { Cpu };
-export { CS };
