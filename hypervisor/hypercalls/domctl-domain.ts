@@ -32,7 +32,7 @@ import {
   XEN_ENOSYS,
   XEN_EOPNOTSUPP,
   XEN_EPERM,
-  XEN_SCHEDULER_CREDIT2,
+  XEN_SCHEDULER_CREDIT,
   xen_domctl_address_size,
   xen_domctl_hypercall_init,
   xen_domctl_max_mem,
@@ -119,12 +119,15 @@ const hypercallInit: DomctlOp = (c, d, at) =>
     return 0;
   });
 
+/** csched_dom_cntl(): a weight of 0 and a cap of all ones leave things as they are. Caps are not there: only "none" (0) is taken. */
 const schedulerOp: DomctlOp = (c, d, at) =>
   control(c, xen_domctl_scheduler_op, at, (op) => {
-    if (op.sched_id !== XEN_SCHEDULER_CREDIT2) return -XEN_EINVAL;
-    if (op.cmd === XEN_DOMCTL_SCHEDOP_getinfo) return { ...op, u: { credit2: { weight: d.weight, cap: 0 } } };
+    if (op.sched_id !== XEN_SCHEDULER_CREDIT) return -XEN_EINVAL;
+    if (op.cmd === XEN_DOMCTL_SCHEDOP_getinfo) return { ...op, u: { credit: { weight: d.weight, cap: 0 } } };
     if (op.cmd !== XEN_DOMCTL_SCHEDOP_putinfo) return -XEN_EINVAL;
-    if (op.u.credit2.weight !== 0) d.weight = op.u.credit2.weight;
+    const { weight, cap } = op.u.credit;
+    if (cap !== 0 && cap !== 0xffff) return -XEN_EOPNOTSUPP;
+    if (weight !== 0) d.weight = weight;
     return 0;
   });
 

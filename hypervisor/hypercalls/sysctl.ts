@@ -6,7 +6,7 @@ import {
   XEN_EFAULT,
   XEN_ENOSYS,
   XEN_EPERM,
-  XEN_SCHEDULER_CREDIT2,
+  XEN_SCHEDULER_CREDIT,
   XEN_SYSCTL_availheap,
   XEN_SYSCTL_cputopoinfo,
   XEN_SYSCTL_debug_keys,
@@ -114,7 +114,7 @@ const OPS: Record<number, SysctlOp | undefined> = {
   [XEN_SYSCTL_getcpuinfo]: cpuInfo,
   [XEN_SYSCTL_cputopoinfo]: topology,
   [XEN_SYSCTL_numainfo]: numa,
-  [XEN_SYSCTL_sched_id]: (c, at) => control(c, xen_sysctl_sched_id, at, () => ({ sched_id: XEN_SCHEDULER_CREDIT2 })),
+  [XEN_SYSCTL_sched_id]: (c, at) => control(c, xen_sysctl_sched_id, at, () => ({ sched_id: XEN_SCHEDULER_CREDIT })),
   [XEN_SYSCTL_availheap]: (c, at) =>
     control(c, xen_sysctl_availheap, at, (a) => ({ ...a, avail_bytes: c.hv.frames.heap.freeFrames * 4096 })),
   [XEN_SYSCTL_debug_keys]: () => 0,

@@ -93,12 +93,12 @@ describe('domctl', () => {
     const d: Domain = createScriptedDomain(bench.hv);
     const sched = (cmd: number, weight: number) =>
       domctl(abi.XEN_DOMCTL_scheduler_op, d.id, abi.xen_domctl_scheduler_op, {
-        sched_id: abi.XEN_SCHEDULER_CREDIT2,
+        sched_id: abi.XEN_SCHEDULER_CREDIT,
         cmd,
-        u: { credit2: { weight, cap: 0 } },
+        u: { credit: { weight, cap: 0 } },
       });
     expect(sched(abi.XEN_DOMCTL_SCHEDOP_putinfo, 512).rc).toBe(0);
-    expect(sched(abi.XEN_DOMCTL_SCHEDOP_getinfo, 0).out.u.credit2.weight).toBe(512);
+    expect(sched(abi.XEN_DOMCTL_SCHEDOP_getinfo, 0).out.u.credit.weight).toBe(512);
     poke(bench.dom0, BUFFER, Uint8Array.of(2));
     const map = { bitmap: BUFFER as never, nr_bits: 8 };
     const affinity = { vcpu: 0, flags: abi.XEN_VCPUAFFINITY_HARD, cpumap_hard: map };
