@@ -20,6 +20,7 @@ import { executeSystem } from '../system/execute.ts';
 import { createThreadState, type IoPorts, noPorts, type SystemCpu, type ThreadState } from '../system/ports.ts';
 import type { CodePage } from './code-cache.ts';
 import { decode } from './decode.ts';
+import { decodeAcross } from './decode-across.ts';
 import type { Engine } from './engine.ts';
 import { dropAllJumps, dropJumps, getJump, putJump } from './jump-cache.ts';
 import type { ExecMode } from './mode.ts';
@@ -102,14 +103,14 @@ export class EmulatedCpu extends Context implements SystemCpu {
       this.cycles += budget - ((u32[fuelAt]! | 0) + owed);
       this.stopped(stop, at);
       if (stepping && !this.faulted) this.stepped(trap);
-      if (this.faulted && this.takeFault()) return RunExit.exception;
+      if (this.takeFault()) return RunExit.exception;
     }
     return this.leaving;
   }
 
   /** Instructions that were paid for and did not run. */
   private refund(stop: number, rec: number): number {
-    if (stop === STOP.deadline || stop === STOP.stale) return stop === STOP.stale ? this.ram.u8[rec + REC.left]! : 0;
+    if (stop === STOP.deadline) return 0;
     const left = this.ram.u8[rec + REC.left]!;
     if (stop === STOP.link || stop === STOP.lookup || stop === STOP.again) return left > 0 ? left - 1 : 0;
     return left;
@@ -168,10 +169,7 @@ export class EmulatedCpu extends Context implements SystemCpu {
     if (d !== 'needBytes') return d;
     const second = this.fetch((lin + room) as Lin);
     if (second === 0) return undefined;
-    const bytes = new Uint8Array(32);
-    bytes.set(ram.u8.subarray(first, first + room));
-    bytes.set(ram.u8.subarray(second, second + 16), room);
-    const whole = decode(bytes, 0, 32, this.mode);
+    const whole = decodeAcross(ram.u8, first, second, this.mode);
     return whole === 'needBytes' ? 'tooLong' : whole;
   }
 

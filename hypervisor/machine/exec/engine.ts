@@ -23,9 +23,9 @@ export class Engine {
     this.firstCpu = firstCpu;
     this.code = new CodeCache(ram, arena, arenaSize);
     this.handlers = new Handlers(ram.memory, {
-      probe: (cpu, _rec, access) => this.cpuAt(cpu).probeFromCode(access),
+      probe: (cpu, access) => this.cpuAt(cpu).probeFromCode(access),
       commit: (cpu, host) => this.cpuAt(cpu).commit(host),
-      segment: (cpu, _rec, access) => this.cpuAt(cpu).segmentFromCode(access),
+      segment: (cpu, access) => this.cpuAt(cpu).segmentFromCode(access),
     });
     this.translator = new Translator(ram, this.code, this.handlers, hasFeature);
     ram.onCodeWrite = (at, length) => this.code.written(at, length);

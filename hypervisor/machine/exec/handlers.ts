@@ -9,23 +9,22 @@ import { PARAM, STOP_COUNT } from './records.ts';
 import { buildModule, type FuncBody, type FuncType, I32, I64, OP } from './wasm.ts';
 
 export interface HandlerImports {
-  /** (cpu, rec, size | write << 8 | seg << 16): host address for the linear address in scratch, or 0 with a fault recorded. */
-  probe(cpu: number, rec: number, access: number): number;
+  /** (cpu, size | write << 8 | seg << 16): host address for the linear address in scratch, or 0 with a fault recorded. */
+  probe(cpu: number, access: number): number;
   commit(cpu: number, host: number): void;
-  /** (cpu, rec, size | write << 8 | seg << 16): whether the offset in scratch may be accessed through the segment. */
-  segment(cpu: number, rec: number, access: number): number;
+  /** (cpu, size | write << 8 | seg << 16): whether the offset in scratch may be accessed through the segment. */
+  segment(cpu: number, access: number): number;
 }
 
 const TYPES: readonly FuncType[] = [
   { params: [I32, I32, I32, I64, I32], results: [I32] },
-  { params: [I32, I32, I32], results: [I32] },
-  { params: [I32, I32], results: [] },
   { params: [I32, I32], results: [I32] },
+  { params: [I32, I32], results: [] },
 ];
 const FUNC_IMPORTS = [
-  { name: 'probe', type: TYPE.probe },
+  { name: 'probe', type: TYPE.query },
   { name: 'commit', type: TYPE.commit },
-  { name: 'segment', type: TYPE.probe },
+  { name: 'segment', type: TYPE.query },
 ];
 /** Large enough for every handler a guest has been seen to need (a Linux boot uses about 900); importing a table copies it. */
 const TABLE_SIZE = 4096;
@@ -51,9 +50,8 @@ function stopHandler(code: number): FuncBody {
   return { type: TYPE.handler, locals: b.locals, code: b.code };
 }
 
-/** (cpu, rec): loads the live registers, pays for the block at rec and runs it. */
+/** (cpu, rec): loads the live registers and runs the block at rec, which the caller has paid for. */
 function enterFunction(): FuncBody {
-  const code: number[] = [];
   const emit = new WasmBuilder({ bits: 64, flat: true, stackSize: 8 }, 8, 0, false);
   emit.get(0);
   emit.get(1);
@@ -66,8 +64,7 @@ function enterFunction(): FuncBody {
   emit.get(1);
   emit.mem(OP.i32_load, 0);
   emit.op(OP.call_indirect, TYPE.handler, 0);
-  code.push(...emit.code);
-  return { type: 3, locals: [], code };
+  return { type: TYPE.query, locals: emit.locals, code: emit.code };
 }
 
 export class Handlers {

@@ -5,6 +5,7 @@ import type { Lin } from '../addresses.ts';
 import type { Context } from '../context.ts';
 import type { HandlerMode } from '../stage/wasm-builder.ts';
 import { CS, DS, EFLAGS, ES, SEG, SS, STATE } from '../state.ts';
+import { EFER } from '../system/bits.ts';
 
 export interface ExecMode extends HandlerMode {
   /** Small number, unique among the modes seen. */
@@ -18,7 +19,6 @@ export interface ExecMode extends HandlerMode {
   readonly handlerKey: string;
 }
 
-const LMA = 1 << 10;
 const ALL = 0xffffffff;
 
 const flatSegment = (c: Context, seg: number): boolean => {
@@ -34,7 +34,7 @@ export class ModeTable {
     const protectedMode = (c.lo(STATE.cr0) & 1) !== 0;
     const vm86 = protectedMode && (c.u32(STATE.eflags) & EFLAGS.VM) !== 0;
     const cs = c.segAttributes(CS);
-    const long = (c.lo(STATE.efer) & LMA) !== 0;
+    const long = (c.lo(STATE.efer) & EFER.LMA) !== 0;
     const is64 = long && (cs & SEG.l) !== 0;
     const bits = is64 ? 64 : !protectedMode || vm86 || !(cs & SEG.db) ? 16 : 32;
     const stackSize = is64 ? 8 : protectedMode && !vm86 && c.segAttributes(SS) & SEG.db ? 4 : 2;

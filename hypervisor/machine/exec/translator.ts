@@ -11,6 +11,7 @@ import type { OperandShape } from '../stage/wasm-builder.ts';
 import { STATE } from '../state.ts';
 import { type CodeCache, type CodePage, RECORDS_PER_CHUNK } from './code-cache.ts';
 import { decode } from './decode.ts';
+import { decodeAcross } from './decode-across.ts';
 import type { Handlers } from './handlers.ts';
 import { jumpSlot } from './jump-cache.ts';
 import type { ExecMode } from './mode.ts';
@@ -40,7 +41,6 @@ export class Translator {
   /** Whether the CPUID profile has a feature that an instruction asks for. */
   private readonly hasFeature: (name: string) => boolean;
   private readonly cursors = new Map<CodePage, { at: number; left: number }>();
-  private readonly seam = new Uint8Array(32);
   blocks = 0;
   instructions = 0;
 
@@ -98,11 +98,7 @@ export class Translator {
         if (count > 0) break;
         const next = q.frameAt((page.lin + 4096) as Lin);
         if (next < 0) return 'fetch';
-        const have = 4096 - offset;
-        this.seam.fill(0);
-        this.seam.set(this.ram.u8.subarray(bytes + offset, bytes + 4096));
-        this.seam.set(this.ram.u8.subarray(this.ram.base + next * 4096, this.ram.base + next * 4096 + 16), have);
-        d = decode(this.seam, 0, 32, page.mode);
+        d = decodeAcross(this.ram.u8, bytes + offset, this.ram.base + next * 4096, page.mode);
         straddle = next as Mfn;
       }
       this.clear(at);

@@ -2,15 +2,13 @@
 
 import type { Builder, Operand, Readable, Writable } from '../stage/builder.ts';
 import { STATE } from '../state.ts';
+import { CR0, CR4 } from '../system/bits.ts';
 import { type AnyInsn, insn } from './insn.ts';
-
-const CR0_EM_TS = 0xc;
-const CR4_OSFXSR = 0x200;
 
 /** #NM and #UD conditions of SDM Vol 3A, 13.1: left to TypeScript, which raises what is due (system/fpu-check.ts). */
 export function needSse<V>(b: Builder<V>): void {
-  const blocked = b.and(b.state(STATE.cr0, 4), b.k(CR0_EM_TS));
-  const enabled = b.and(b.state(STATE.cr4, 4), b.k(CR4_OSFXSR));
+  const blocked = b.and(b.state(STATE.cr0, 4), b.k(CR0.EM | CR0.TS));
+  const enabled = b.and(b.state(STATE.cr4, 4), b.k(CR4.OSFXSR));
   b.if(b.or(blocked, b.eqz(enabled)), () => b.slow());
 }
 

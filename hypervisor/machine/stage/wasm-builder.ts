@@ -3,7 +3,7 @@
 
 import { PARAM, REC, RECORD_SIZE, STOP } from '../exec/records.ts';
 import { I32, I64, OP } from '../exec/wasm.ts';
-import { HARDWARE, JUMP_CACHE_ENTRIES, JUMP_CACHE_GROUP, STATE, TLB_ENTRIES } from '../state.ts';
+import { CS, FS, HARDWARE, JUMP_CACHE_ENTRIES, JUMP_CACHE_GROUP, STATE, TLB_ENTRIES } from '../state.ts';
 import type { Builder, Operand, Readable, SimdBuilder, Size, Writable } from './builder.ts';
 import { createSimd, type XVal } from './wasm-simd.ts';
 import { type Val, WasmValues } from './wasm-values.ts';
@@ -41,11 +41,8 @@ export interface StagedOperand extends Operand {
 
 /** Functions that handlers import from TypeScript, after the exits. */
 export const IMPORTS = { probe: 0, commit: 1, segment: 2 } as const;
-/** Type indices in every handler module. */
-export const TYPE = { handler: 0, probe: 1, commit: 2 } as const;
-
-const CS = 1;
-const FS = 4;
+/** Type indices in every handler module: a handler, (i32, i32) -> i32, and (i32, i32). */
+export const TYPE = { handler: 0, query: 1, commit: 2 } as const;
 
 interface Cell {
   readonly host: number;
@@ -239,7 +236,6 @@ export class WasmBuilder extends WasmValues implements Builder<Val, XVal> {
     this.op(OP.i64_gt_u, OP.i32_or, OP.if, 0x40);
     this.saveScratch(offset);
     this.get(PARAM.cpu);
-    this.get(PARAM.rec);
     this.c32(size | (write ? 0x100 : 0) | (seg << 16));
     this.op(OP.call, IMPORTS.segment, OP.i32_eqz, OP.if, 0x40);
     this.stop(STOP.fault);
@@ -304,7 +300,6 @@ export class WasmBuilder extends WasmValues implements Builder<Val, XVal> {
     this.get(addr);
     this.mem(OP.i64_store, HARDWARE.scratch);
     this.get(PARAM.cpu);
-    this.get(PARAM.rec);
     this.c32(size | (write ? 0x100 : 0) | (seg << 16));
     this.op(OP.call, IMPORTS.probe);
     this.tee(host);
