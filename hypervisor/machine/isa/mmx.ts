@@ -8,10 +8,9 @@ import type { Builder, Operand, Readable } from '../stage/builder.ts';
 import { STATE } from '../state.ts';
 import { type AnyInsn, insn } from './insn.ts';
 import { HALFWISE, interleave, type MmxFeature, PACKS, SHIFTS, shiftBy, UNPACKS, withWord, wordOf, wordQuad } from './packed-integer.ts';
-import { needSse, setLow64 } from './sse-common.ts';
+import { CR0_EM_TS, needSse, setLow64 } from './sse-common.ts';
 import { doublesToDwords, floatsToDwords } from './sse-float.ts';
 
-const CR0_EM_TS = 0xc;
 /** CR0.NE is bit 5, FSW.ES bit 7. */
 const NE_TO_ES = 2;
 const FSW_ES = 0x80;

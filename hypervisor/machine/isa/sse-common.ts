@@ -5,9 +5,12 @@ import { STATE } from '../state.ts';
 import { CR0, CR4 } from '../system/bits.ts';
 import { type AnyInsn, insn } from './insn.ts';
 
+/** Either keeps x87, MMX and SSE instructions from running. */
+export const CR0_EM_TS = CR0.EM | CR0.TS;
+
 /** #NM and #UD conditions of SDM Vol 3A, 13.1: left to TypeScript, which raises what is due (system/fpu-check.ts). */
 export function needSse<V>(b: Builder<V>): void {
-  const blocked = b.and(b.state(STATE.cr0, 4), b.k(CR0.EM | CR0.TS));
+  const blocked = b.and(b.state(STATE.cr0, 4), b.k(CR0_EM_TS));
   const enabled = b.and(b.state(STATE.cr4, 4), b.k(CR4.OSFXSR));
   b.if(b.or(blocked, b.eqz(enabled)), () => b.slow());
 }
