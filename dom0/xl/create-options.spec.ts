@@ -19,6 +19,7 @@ test.each([
   [['--timeout', 'soon'], /create: --timeout soon: not a usable number/],
   [['--timeout', '0'], /not a usable number/],
   [['--cpus', '1.5'], /not a usable number/],
+  [['--engine', 'turbo'], /^create: --engine turbo: there are interp, jit, both$/],
 ])('%j is refused', (args, message) => {
   expect(() => parseCreateArguments(args)).toThrow(message);
 });

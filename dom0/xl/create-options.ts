@@ -22,11 +22,23 @@ export interface CreateOptions {
   readonly verbose: boolean;
   readonly timeoutSeconds: number | null;
   readonly cpus: number | null;
+  readonly engine: EngineChoice;
   readonly help: boolean;
   readonly configFiles: readonly string[];
   readonly overrides: readonly string[];
   /** Settings that have an option of their own. */
   readonly settings: ReadonlyMap<string, string>;
+}
+
+/** `both` runs interpreter and JIT in lockstep and stops at the first difference. */
+export const ENGINE_CHOICES = ['interp', 'jit', 'both'] as const;
+export type EngineChoice = (typeof ENGINE_CHOICES)[number];
+
+/** The value of `--engine`, for every command that has the option. */
+export function parseEngine(command: string, text: string | undefined): EngineChoice {
+  const known = ENGINE_CHOICES.find((e) => e === (text ?? 'jit'));
+  if (known === undefined) throw new UserError(`${command}: --engine ${text}: there are ${ENGINE_CHOICES.join(', ')}`);
+  return known;
 }
 
 const SETTINGS = ['kernel', 'ramdisk', 'cmdline', 'extra', 'name', 'memory', 'maxmem', 'vcpus', 'maxvcpus'] as const;
@@ -49,6 +61,7 @@ export function parseCreateArguments(args: string[]): CreateOptions {
     help: values.help ?? false,
     timeoutSeconds: positive('timeout', values.timeout, (n) => n > 0),
     cpus: positive('cpus', values.cpus, (n) => Number.isInteger(n) && n >= 1 && n <= 64),
+    engine: parseEngine('create', values.engine),
     configFiles: [...(values.defconfig ?? []), ...positionals.filter((p) => !isOverride(p))],
     overrides: positionals.filter(isOverride),
     settings,
@@ -72,6 +85,7 @@ function parse(args: string[]) {
         help: flag('h'),
         timeout: text,
         cpus: text,
+        engine: text,
         defconfig: { type: 'string', short: 'f', multiple: true },
         kernel: text,
         ramdisk: text,

@@ -16,6 +16,7 @@ Options of create:
       --kernel FILE, --ramdisk FILE, --cmdline TEXT, --name NAME, --memory MIB, --vcpus N
                         as the settings of an xl.cfg file
       --timeout SECONDS end after so much time of the host
+      --engine ENGINE   jit (hot code compiled, the default), interp, or both: in lockstep, stopping at the first difference
       --cpus N          physical CPUs of the machine; as many as vCPUs unless given
   -n, --dryrun          only check the configuration
       --json            one JSON object on standard output when all is over; consoles go to standard error

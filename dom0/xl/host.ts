@@ -1,5 +1,5 @@
 // Switches a machine on: emulated PC, hypervisor, dom0 with its services. The one file in dom0 that knows the hypervisor's inside.
-import { createDom0, createHypervisor, createMachine, type Hypervisor } from '@ringworld/hypervisor';
+import { createDom0, createHypervisor, createMachine, type EngineKind, type Hypervisor, type Machine } from '@ringworld/hypervisor';
 import { Hypercalls } from '../kernel/hypercall.ts';
 import { gzipNode } from '../toolstack/decompress/gzip-node.ts';
 import { decompressorsWith } from '../toolstack/decompress/index.ts';
@@ -8,6 +8,7 @@ import { UserError } from './user-error.ts';
 
 export interface Host {
   readonly hv: Hypervisor;
+  readonly machine: Machine;
   readonly toolstack: Toolstack;
 }
 
@@ -17,24 +18,31 @@ const FIXED_MIB = 24;
 /** Machine memory and the engine's own share one WebAssembly memory of 4 GiB. */
 const MAX_RAM_MIB = 3840;
 
-/** `guestMiB`: what all domains together get. */
-export function switchOn(options: { readonly guestMiB: number; readonly cpus: number; readonly commandLine?: string }): Host {
+export interface SwitchOnOptions {
+  /** What all domains together get. */
+  readonly guestMiB: number;
+  readonly cpus: number;
+  readonly engine?: EngineKind;
+  readonly commandLine?: string;
+}
+
+export function switchOn(options: SwitchOnOptions): Host {
   // 1/64: page tables, M2P and per-frame state grow with memory.
   const ramMiB = Math.ceil(options.guestMiB + options.guestMiB / 64 + FIXED_MIB);
   if (ramMiB > MAX_RAM_MIB)
     throw new UserError(
       `the domains ask for ${options.guestMiB} MiB: this machine can have ${MAX_RAM_MIB} MiB in all, its own needs included`,
     );
-  const machine = createMachineOrSay(ramMiB, options.cpus);
+  const machine = createMachineOrSay(ramMiB, options.cpus, options.engine ?? 'jit');
   const hv = createHypervisor({ machine, ...(options.commandLine === undefined ? {} : { commandLine: options.commandLine }) });
   const { port } = createDom0(hv, { pages: DOM0_PAGES });
   const toolstack = new Toolstack(new Hypercalls(port, DOM0_PAGES), decompressorsWith(gzipNode));
-  return { hv, toolstack };
+  return { hv, machine, toolstack };
 }
 
-function createMachineOrSay(ramMiB: number, cpus: number) {
+function createMachineOrSay(ramMiB: number, cpus: number, engine: EngineKind) {
   try {
-    return createMachine({ ramBytes: ramMiB * 1024 * 1024, cpus });
+    return createMachine({ ramBytes: ramMiB * 1024 * 1024, cpus, engine });
   } catch (e) {
     // What WebAssembly.Memory throws when the host does not give it.
     if (e instanceof RangeError) throw new UserError(`the host has no memory for a machine of ${ramMiB} MiB: ${e.message}`);

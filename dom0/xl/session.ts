@@ -1,4 +1,5 @@
 // One machine with some domains, from switching on to the end of the last of them.
+import type { EngineKind } from '@ringworld/hypervisor';
 import { actionFor, type LiveDomain, restarts } from '../toolstack/lifecycle.ts';
 import type { Guest } from './create-options.ts';
 import { type Host, switchOn } from './host.ts';
@@ -10,6 +11,8 @@ import { EXIT, isForUser, UserError } from './user-error.ts';
 export interface SessionOptions {
   readonly guests: readonly Guest[];
   readonly cpus: number | null;
+  /** How guest code is run; compiled where it is hot unless told. */
+  readonly engine?: EngineKind;
   readonly deadline: number;
   /** See PumpOptions. */
   readonly pace: () => boolean;
@@ -54,7 +57,7 @@ export class Session {
         64,
         sum((g) => g.config.maxVcpus),
       );
-    this.host = switchOn({ guestMiB: sum((g) => g.config.memoryMiB), cpus });
+    this.host = switchOn({ guestMiB: sum((g) => g.config.memoryMiB), cpus, engine: options.engine ?? 'jit' });
     if (options.log !== null) {
       const { console } = this.host.hv;
       for (const line of console.text().trimEnd().split('\n')) options.log(line);

@@ -2,7 +2,7 @@
 
 import { Context } from './context.ts';
 import { EmulatedCpu } from './exec/cpu.ts';
-import { Engine } from './exec/engine.ts';
+import { Engine, type EngineKind } from './exec/engine.ts';
 import { Ram } from './mmu/ram.ts';
 import { CONTEXT_SIZE, CPU_STRIDE } from './state.ts';
 import { type CpuProfile, defaultProfile, PROFILES } from './system/cpuid.ts';
@@ -12,6 +12,7 @@ export { Context } from './context.ts';
 export type { Cpu, CpuEvent, WalkResult } from './cpu-api.ts';
 export { PF, RunExit } from './cpu-api.ts';
 export { EmulatedCpu } from './exec/cpu.ts';
+export { ENGINE_KINDS, type EngineKind } from './exec/engine.ts';
 export { Ram } from './mmu/ram.ts';
 export * from './state.ts';
 
@@ -24,6 +25,8 @@ export interface MachineOptions {
   readonly profile?: string;
   /** Saved contexts (vCPUs) that the machine has room for. */
   readonly contexts?: number;
+  /** 'jit' unless told. */
+  readonly engine?: EngineKind;
 }
 
 const KIB = 1024;
@@ -51,7 +54,9 @@ export class Machine {
     const profile = PROFILES[name];
     if (!profile) throw new RangeError(`CPU profile '${name}' is not known: there are ${Object.keys(PROFILES).join(', ')}`);
     this.profile = profile;
-    this.engine = new Engine(this.ram, FIRST_CPU, arena, ARENA_SIZE, (feature) => profile.features.has(feature));
+    this.engine = new Engine(this.ram, FIRST_CPU, arena, ARENA_SIZE, (feature) => profile.features.has(feature), {
+      jit: (options.engine ?? 'jit') === 'jit',
+    });
     for (let i = 0; i < options.cpus; i++) this.engine.cpus.push(new EmulatedCpu(this.engine, i, FIRST_CPU + i * CPU_STRIDE, profile));
     this.cpus = this.engine.cpus;
   }

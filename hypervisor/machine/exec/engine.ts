@@ -8,8 +8,18 @@ import { Handlers } from './handlers.ts';
 import { ModeTable } from './mode.ts';
 import { Translator } from './translator.ts';
 
+/** How guest code is run: records by threaded handlers alone, or hot regions compiled as well. Both count the same cycles. */
+export const ENGINE_KINDS = ['interp', 'jit'] as const;
+export type EngineKind = (typeof ENGINE_KINDS)[number];
+
+export interface EngineOptions {
+  /** Compile hot regions? */
+  readonly jit: boolean;
+}
+
 export class Engine {
   readonly ram: Ram;
+  readonly jit: boolean;
   readonly code: CodeCache;
   readonly handlers: Handlers;
   readonly translator: Translator;
@@ -18,8 +28,9 @@ export class Engine {
   private readonly firstCpu: number;
 
   /** CPU state blocks begin at `firstCpu`, the code cache at `arena`; both are offsets in the machine's wasm memory. */
-  constructor(ram: Ram, firstCpu: number, arena: number, arenaSize: number, hasFeature: (name: string) => boolean) {
+  constructor(ram: Ram, firstCpu: number, arena: number, arenaSize: number, hasFeature: (name: string) => boolean, options: EngineOptions) {
     this.ram = ram;
+    this.jit = options.jit;
     this.firstCpu = firstCpu;
     this.code = new CodeCache(ram, arena, arenaSize);
     this.handlers = new Handlers(ram.memory, {

@@ -140,7 +140,7 @@ function runCase(cpu: EmulatedCpu, c: Case, slice: number): Outcome | undefined 
 /** With all CPUID features present. */
 function createCpu(): EmulatedCpu {
   const ram = new Ram(MIB, ARENA + ARENA_SIZE);
-  const engine = new Engine(ram, FIRST_CPU, ARENA, ARENA_SIZE, () => true);
+  const engine = new Engine(ram, FIRST_CPU, ARENA, ARENA_SIZE, () => true, { jit: false });
   const cpu = new EmulatedCpu(engine, 0, FIRST_CPU, defaultProfile);
   engine.cpus.push(cpu);
   mapPages(ram);
