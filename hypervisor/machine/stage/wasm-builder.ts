@@ -59,11 +59,11 @@ export class WasmBuilder extends WasmValues implements Builder<Val, XVal> {
   readonly x: SimdBuilder<Val, XVal>;
   /** Set when the instruction always leaves its block (an unconditional jump). */
   ends = false;
-  private readonly flat: boolean;
-  private readonly nextRipAt: number;
+  protected readonly flat: boolean;
+  protected readonly nextRipAt: number;
   /** Host addresses of 'rw' memory operands, checked when they were read. */
-  private readonly cells = new Map<Operand, Cell>();
-  private readonly addresses = new Map<Operand, Val>();
+  protected readonly cells = new Map<Operand, Cell>();
+  protected readonly addresses = new Map<Operand, Val>();
 
   constructor(mode: HandlerMode, addrSize: 2 | 4 | 8, rep: 0 | 0xf2 | 0xf3, hasRel: boolean) {
     super();
@@ -84,12 +84,12 @@ export class WasmBuilder extends WasmValues implements Builder<Val, XVal> {
     this.get(PARAM.cpu);
     this.code.push(OP.i32_add);
   }
-  private loadAs(size: number, offset: number): Val {
+  protected loadAs(size: number, offset: number): Val {
     const op = size === 8 ? OP.i64_load : size === 4 ? OP.i64_load32_u : size === 2 ? OP.i64_load16_u : OP.i64_load8_u;
     this.mem(op, offset);
     return this.take(I64, size * 8);
   }
-  private storeOp(size: number): number {
+  protected storeOp(size: number): number {
     return size === 8 ? OP.i64_store : size === 4 ? OP.i64_store32 : size === 2 ? OP.i64_store16 : OP.i64_store8;
   }
   read(o: Readable): Val {
@@ -144,10 +144,11 @@ export class WasmBuilder extends WasmValues implements Builder<Val, XVal> {
   }
   commitCell(cell: Cell): void {
     this.get(cell.window);
-    this.code.push(OP.if, 0x40);
+    this.open(OP.if);
     this.get(PARAM.cpu);
     this.get(cell.host);
-    this.code.push(OP.call, IMPORTS.commit, OP.end);
+    this.code.push(OP.call, IMPORTS.commit);
+    this.close();
   }
   address(o: Operand): Val {
     const known = this.addresses.get(o);
@@ -233,18 +234,21 @@ export class WasmBuilder extends WasmValues implements Builder<Val, XVal> {
     this.push64(this.add(offset, this.k(size - 1)));
     this.get(PARAM.cpu);
     this.mem(OP.i64_load32_u, at + 4);
-    this.op(OP.i64_gt_u, OP.i32_or, OP.if, 0x40);
+    this.op(OP.i64_gt_u, OP.i32_or);
+    this.open(OP.if);
     this.saveScratch(offset);
     this.get(PARAM.cpu);
     this.c32(size | (write ? 0x100 : 0) | (seg << 16));
-    this.op(OP.call, IMPORTS.segment, OP.i32_eqz, OP.if, 0x40);
+    this.op(OP.call, IMPORTS.segment, OP.i32_eqz);
+    this.open(OP.if);
     this.stop(STOP.fault);
-    this.op(OP.end, OP.end);
+    this.close();
+    this.close();
     this.get(PARAM.cpu);
     this.mem(OP.i64_load, at + 8);
     return this.zext(this.add(this.take(I64, 64), offset), 4);
   }
-  private saveScratch(v: Val): void {
+  protected saveScratch(v: Val): void {
     this.get(PARAM.cpu);
     this.push64(v);
     this.mem(OP.i64_store, HARDWARE.scratch);
@@ -285,7 +289,8 @@ export class WasmBuilder extends WasmValues implements Builder<Val, XVal> {
     this.op(OP.i64_shr_u);
     this.get(PARAM.cpu);
     this.mem(OP.i64_load, HARDWARE.ctx);
-    this.op(OP.i64_or, OP.i64_eq, OP.if, 0x40);
+    this.op(OP.i64_or, OP.i64_eq);
+    this.open(OP.if);
     this.get(addr);
     this.op(OP.i32_wrap_i64);
     this.get(entry);
@@ -295,7 +300,7 @@ export class WasmBuilder extends WasmValues implements Builder<Val, XVal> {
     // Locals start at zero, but in a loop an earlier round may have set this.
     this.c32(0);
     this.set(window);
-    this.op(OP.else);
+    this.otherwise();
     this.get(PARAM.cpu);
     this.get(addr);
     this.mem(OP.i64_store, HARDWARE.scratch);
@@ -303,12 +308,13 @@ export class WasmBuilder extends WasmValues implements Builder<Val, XVal> {
     this.c32(size | (write ? 0x100 : 0) | (seg << 16));
     this.op(OP.call, IMPORTS.probe);
     this.tee(host);
-    this.op(OP.i32_eqz, OP.if, 0x40);
+    this.op(OP.i32_eqz);
+    this.open(OP.if);
     this.stop(STOP.fault);
-    this.op(OP.end);
+    this.close();
     this.c32(write ? 1 : 0);
     this.set(window);
-    this.op(OP.end);
+    this.close();
     return { host, window };
   }
 
@@ -328,7 +334,7 @@ export class WasmBuilder extends WasmValues implements Builder<Val, XVal> {
 
   // --- leaving the instruction
   /** Tail call to a record's handler. */
-  private run(rec: () => void): void {
+  protected run(rec: () => void): void {
     this.get(PARAM.cpu);
     rec();
     const at = this.local(I32);
@@ -354,7 +360,7 @@ export class WasmBuilder extends WasmValues implements Builder<Val, XVal> {
     this.op(OP.return_call_indirect, TYPE.handler, 0);
   }
   /** To the record in a local, which begins a block: pays for it. `refund`: give back what was paid for the rest of this block. */
-  private enter(target: number, refund: boolean): void {
+  protected enter(target: number, refund: boolean): void {
     this.get(PARAM.fuel);
     if (refund) {
       this.get(PARAM.rec);
@@ -370,12 +376,14 @@ export class WasmBuilder extends WasmValues implements Builder<Val, XVal> {
     const fuel = this.local(I32);
     this.tee(fuel);
     this.c32(0);
-    this.op(OP.i32_lt_s, OP.if, 0x40);
+    this.op(OP.i32_lt_s);
+    this.open(OP.if);
     this.get(PARAM.cpu);
     this.get(target);
     for (const p of [PARAM.fuel, PARAM.res, PARAM.aux]) this.get(p);
     this.c32(STOP.deadline);
-    this.op(OP.return_call_indirect, TYPE.handler, 0, OP.end);
+    this.op(OP.return_call_indirect, TYPE.handler, 0);
+    this.close();
     this.get(fuel);
     this.set(PARAM.fuel);
     this.run(() => this.get(target));
@@ -391,11 +399,11 @@ export class WasmBuilder extends WasmValues implements Builder<Val, XVal> {
   }
   gotoIf(c: Val, o: Operand): void {
     this.cond(c);
-    this.op(OP.if, 0x40);
+    this.open(OP.if);
     this.branch(o, true);
-    this.op(OP.end);
+    this.close();
   }
-  private branch(o: Operand, refund: boolean): void {
+  protected branch(o: Operand, refund: boolean): void {
     const s = this.shape(o);
     if (s.kind !== 'rel') throw new Error('a branch needs a relative operand');
     if (s.near) {
@@ -403,9 +411,10 @@ export class WasmBuilder extends WasmValues implements Builder<Val, XVal> {
       this.get(PARAM.rec);
       this.mem(OP.i32_load, REC.imm);
       this.tee(target);
-      this.op(OP.i32_eqz, OP.if, 0x40);
+      this.op(OP.i32_eqz);
+      this.open(OP.if);
       this.stop(STOP.link);
-      this.op(OP.end);
+      this.close();
       this.enter(target, refund);
     } else {
       const rip = this.local(I64);
@@ -463,28 +472,30 @@ export class WasmBuilder extends WasmValues implements Builder<Val, XVal> {
     this.c64(16n);
     this.op(OP.i64_shr_s);
     this.get(target);
-    this.op(OP.i64_eq, OP.if, 0x40);
+    this.op(OP.i64_eq);
+    this.open(OP.if);
     this.throughJumpCache(target, slot, false);
-    this.op(OP.end);
+    this.close();
     this.lookup(target);
   }
   /** Enters the block that the jump cache has for a RIP; falls through to a lookup stop. */
-  private throughJumpCache(rip: number, slot: number, refund: boolean): void {
+  protected throughJumpCache(rip: number, slot: number, refund: boolean): void {
     this.get(slot);
     this.mem(OP.i64_load, HARDWARE.jumpCache);
     this.get(rip);
     this.get(PARAM.cpu);
     this.mem(OP.i64_load, HARDWARE.ctx);
-    this.op(OP.i64_xor, OP.i64_eq, OP.if, 0x40);
+    this.op(OP.i64_xor, OP.i64_eq);
+    this.open(OP.if);
     const target = this.local(I32);
     this.get(slot);
     this.mem(OP.i32_load, HARDWARE.jumpCache + 8);
     this.set(target);
     this.enter(target, refund);
-    this.op(OP.end);
+    this.close();
     this.lookup(rip);
   }
-  private lookup(rip: number): void {
+  protected lookup(rip: number): void {
     this.get(PARAM.cpu);
     this.get(rip);
     this.mem(OP.i64_store, STATE.rip);

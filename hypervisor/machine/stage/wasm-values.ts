@@ -15,8 +15,10 @@ export interface Val {
 export class WasmValues {
   readonly code: number[] = [];
   readonly locals: ValType[] = [];
-  /** Nesting of `if`. */
+  /** Nesting of the semantics' own `if`: an instruction that jumps at depth 0 always jumps. */
   protected depth = 0;
+  /** WebAssembly constructs that are open. */
+  protected nesting = 0;
 
   // --- emission primitives
   local(type: ValType): number {
@@ -46,6 +48,18 @@ export class WasmValues {
     this.code.push(OP.i64_const);
     pushS64(this.code, n);
   }
+  /** Opens an `if`, `block` or `loop` without a result; every one that is opened is counted in `nesting`. */
+  open(op: typeof OP.if | typeof OP.block | typeof OP.loop): void {
+    this.code.push(op, 0x40);
+    this.nesting++;
+  }
+  otherwise(): void {
+    this.code.push(OP.else);
+  }
+  close(): void {
+    this.code.push(OP.end);
+    this.nesting--;
+  }
   /** A load or store with no alignment promise. */
   mem(op: number, offset: number): void {
     this.code.push(op, 0);
@@ -72,13 +86,13 @@ export class WasmValues {
     this.set(local);
     return { type, local, c: 0n, bits };
   }
-  private bin(op: number, a: Val, b: Val, bits: number): Val {
+  protected bin(op: number, a: Val, b: Val, bits: number): Val {
     this.push64(a);
     this.push64(b);
     this.code.push(op);
     return this.take(I64, bits);
   }
-  private cmp(op: number, a: Val, b: Val): Val {
+  protected cmp(op: number, a: Val, b: Val): Val {
     this.push64(a);
     this.push64(b);
     this.code.push(op);
@@ -87,7 +101,7 @@ export class WasmValues {
   private static narrow(a: Val): boolean {
     return a.type === I32 || (a.local < 0 && a.c >= 0n && a.c <= 0xffffffffn);
   }
-  private logic(op32: number, op64: number, a: Val, b: Val, bits: number): Val {
+  protected logic(op32: number, op64: number, a: Val, b: Val, bits: number): Val {
     if (WasmValues.narrow(a) && WasmValues.narrow(b) && (a.type === I32 || b.type === I32)) {
       this.push32(a);
       this.push32(b);
@@ -170,7 +184,7 @@ export class WasmValues {
   rotr(a: Val, n: Val): Val {
     return this.bin(OP.i64_rotr, a, n, 64);
   }
-  private un(op: number, a: Val, bits: number): Val {
+  protected un(op: number, a: Val, bits: number): Val {
     this.push64(a);
     this.code.push(op);
     return this.take(I64, bits);
@@ -260,23 +274,24 @@ export class WasmValues {
   }
   if(c: Val, then: () => void, otherwise?: () => void): void {
     this.cond(c);
-    this.code.push(OP.if, 0x40);
+    this.open(OP.if);
     this.depth++;
     then();
     if (otherwise) {
-      this.code.push(OP.else);
+      this.otherwise();
       otherwise();
     }
     this.depth--;
-    this.code.push(OP.end);
+    this.close();
   }
   while(cond: () => Val, body: () => void): void {
-    this.code.push(OP.loop, 0x40);
+    this.open(OP.loop);
     this.cond(cond());
-    this.code.push(OP.if, 0x40);
+    this.open(OP.if);
     body();
     this.code.push(OP.br);
     pushU(this.code, 1);
-    this.code.push(OP.end, OP.end);
+    this.close();
+    this.close();
   }
 }
