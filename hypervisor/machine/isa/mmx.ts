@@ -17,21 +17,26 @@ const FSW_ES = 0x80;
 const FSW_NOT_TOP = 0xc7ff;
 
 /** #UD, #NM and #MF conditions of SDM Vol 3A, 12.5: left to TypeScript, which raises what is due (system/fpu-check.ts). */
-function needMmx<V>(b: Builder<V>): void {
+export function needMmx<V>(b: Builder<V>): void {
   const cr0 = b.state(STATE.cr0, 4);
   const pending = b.and(b.and(b.shl(cr0, b.k(NE_TO_ES)), b.state(STATE.fsw, 2)), b.k(FSW_ES));
   b.if(b.or(b.and(cr0, b.k(CR0_EM_TS)), pending), () => b.slow());
 }
 /** The transition from x87 to MMX: TOP is 0 and all registers are valid (SDM Vol 3A, 12.2). */
-function enterMmx<V>(b: Builder<V>): void {
+export function enterMmx<V>(b: Builder<V>): void {
   b.setState(STATE.fsw, 2, b.and(b.state(STATE.fsw, 2), b.k(FSW_NOT_TOP)));
   b.setState(STATE.ftw, 2, b.k(0));
 }
 
-const widen = <V, X>(b: Builder<V, X>, v: V): X => b.x.make(v, b.k(0));
+export const widen = <V, X>(b: Builder<V, X>, v: V): X => b.x.make(v, b.k(0));
 
 /** dst = f(dst, src) on 64 bits. */
-const two = (mnemonic: string, forms: string, f: <V, X>(b: Builder<V, X>, dst: V, src: V) => V, feature: MmxFeature = 'mmx'): AnyInsn =>
+export const two = (
+  mnemonic: string,
+  forms: string,
+  f: <V, X>(b: Builder<V, X>, dst: V, src: V) => V,
+  feature: MmxFeature = 'mmx',
+): AnyInsn =>
   insn(`${mnemonic}_M`, {
     sdm: `Vol 2B, ${mnemonic}`,
     forms,

@@ -6,7 +6,7 @@ import { maskX } from './sse-common.ts';
 
 export type PackedOp = <V, X>(b: Builder<V, X>, d: X, s: X) => X;
 /** CPUID feature that brought the MMX form; XMM forms are SSE2's. */
-export type MmxFeature = 'mmx' | 'sse' | 'sse2';
+export type MmxFeature = 'mmx' | 'sse' | 'sse2' | 'ssse3';
 
 const wasm =
   (op: string): PackedOp =>

@@ -28,6 +28,9 @@ export const splatByte = <V, X>(b: Builder<V, X>, v: V): X => {
 };
 export const zeroX = <V, X>(b: Builder<V, X>): X => b.x.constant(0n, 0n);
 
+/** CPUID features that bring instructions on XMM registers. */
+export type SseFeature = 'sse' | 'sse2' | 'sse3' | 'ssse3' | 'sse4_1' | 'sse4_2' | 'aes' | 'pclmulqdq' | 'sha_ni';
+
 type Rw = Operand<'rw'>;
 /** Replaces the low 64 or 32 bits of an XMM register, the rest kept. */
 export function setLow64<V, X>(b: Builder<V, X>, dst: Rw, v: V): void {
@@ -46,7 +49,7 @@ export const packed = (
   mnemonic: string,
   forms: string,
   f: <V, X>(b: Builder<V, X>, dst: X, src: X) => X,
-  feature: 'sse' | 'sse2' = 'sse2',
+  feature: SseFeature = 'sse2',
 ): AnyInsn =>
   insn(mnemonic, {
     sdm: `Vol 2, ${mnemonic}`,
@@ -65,7 +68,7 @@ export const packedImm = (
   mnemonic: string,
   forms: string,
   f: <V, X>(b: Builder<V, X>, dst: X, src: X, imm: V) => X,
-  feature: 'sse' | 'sse2' = 'sse2',
+  feature: SseFeature = 'sse2',
 ): AnyInsn =>
   insn(mnemonic, {
     sdm: `Vol 2, ${mnemonic}`,
@@ -80,7 +83,7 @@ export const packedImm = (
   });
 
 /** A move between XMM register and memory or register, 16 bytes whole. */
-export const wholeMove = (mnemonic: string, forms: string, aligned: boolean, feature: 'sse' | 'sse2'): AnyInsn =>
+export const wholeMove = (mnemonic: string, forms: string, aligned: boolean, feature: SseFeature): AnyInsn =>
   insn(mnemonic, {
     sdm: `Vol 2, ${mnemonic}`,
     forms,
