@@ -9,15 +9,25 @@ import { isCanonical } from '../addresses.ts';
 import { Context } from '../context.ts';
 import { type CpuEvent, PF, RunExit, type WalkResult } from '../cpu-api.ts';
 import type { Decoded } from '../isa/decoded.ts';
+import type { PhysicalMap } from '../mmu/physical.ts';
 import { Tlb } from '../mmu/tlb.ts';
 import { type PagingMode, Walker } from '../mmu/walk.ts';
 import { EFLAGS, HARDWARE, SS, STATE } from '../state.ts';
 import { CR0, CR4, EFER } from '../system/bits.ts';
 import type { CpuProfile } from '../system/cpuid.ts';
 import { anyBreakpoint, checkExecuteBreakpoint, DR6, matchData, recordDebug } from '../system/debug.ts';
-import { deliverFault } from '../system/deliver.ts';
+import { deliverFault, deliverInterrupt } from '../system/deliver.ts';
 import { executeSystem } from '../system/execute.ts';
-import { createThreadState, type IoPorts, noPorts, type SystemCpu, type ThreadState } from '../system/ports.ts';
+import {
+  createThreadState,
+  type IoPorts,
+  type LocalApic,
+  noPorts,
+  REQUEST,
+  type SharedTime,
+  type SystemCpu,
+  type ThreadState,
+} from '../system/ports.ts';
 import type { CodePage } from './code-cache.ts';
 import { decode } from './decode.ts';
 import { decodeAcross } from './decode-across.ts';
@@ -36,17 +46,29 @@ export class EmulatedCpu extends Context implements SystemCpu {
   readonly thread: ThreadState;
   readonly profile: CpuProfile;
   io: IoPorts = noPorts;
+  apic: LocalApic | undefined = undefined;
+  time: SharedTime | undefined = undefined;
   cycles = 0;
   delivery: 'host' | 'idt' = 'idt';
 
   private readonly engine: Engine;
   private readonly tlb: Tlb;
   private readonly walker: Walker;
+  private readonly physical: PhysicalMap;
   private mode: ExecMode;
   private leaving: RunExit | undefined;
   private faulted = false;
   private watching = false;
   private watchHits = 0;
+
+  // An instruction that turns out to touch a device leaves threaded code before it has done anything, and is then run by itself: so the
+  // device sees the exact time, sees each access once, and what it asks for (an interrupt) is taken before the next instruction.
+  private touchesDevice = false;
+  private isAlone = false;
+  /** The access at hand is one of staged code. */
+  private fromCode = false;
+  /** The instruction that runs alone reads the memory that it writes. */
+  private readsBack = false;
 
   // Contexts: which 12-bit tag stands for (address space, mode).
   private asid = 0;
@@ -68,7 +90,8 @@ export class EmulatedCpu extends Context implements SystemCpu {
     this.profile = profile;
     this.thread = createThreadState(id + 1);
     this.tlb = new Tlb(engine.ram, base);
-    this.walker = new Walker(engine.ram);
+    this.physical = engine.physical;
+    this.walker = new Walker(engine.physical);
     this.mode = engine.modes.of(this);
     this.modeChanged();
   }
@@ -82,10 +105,16 @@ export class EmulatedCpu extends Context implements SystemCpu {
     while (this.leaving === undefined) {
       const left = deadline - this.cycles;
       if (left <= 0) return RunExit.deadline;
+      // What changes requests, IF or the shadow comes back here: system instructions, device accesses, timers at the deadline.
+      const asked = this.apic !== undefined && this.apic.requests !== 0 && !this.touchesDevice;
+      if (asked && this.takeInterrupt()) continue;
       this.watch();
       const trap = (this.u32(STATE.eflags) & EFLAGS.TF) !== 0;
       const stepping = trap || this.watching;
-      const budget = stepping ? 1 : Math.min(left, MAX_FUEL);
+      this.isAlone = this.touchesDevice;
+      this.touchesDevice = false;
+      const budget = stepping || this.isAlone || (asked && this.thread.interruptShadow) ? 1 : Math.min(left, MAX_FUEL);
+      if (this.isAlone) this.readsBack = this.readsMemoryBack();
       if (this.watching && !checkExecuteBreakpoint(this)) {
         if (this.takeFault()) return RunExit.exception;
         continue;
@@ -95,6 +124,8 @@ export class EmulatedCpu extends Context implements SystemCpu {
         if (this.takeFault()) return RunExit.exception;
         continue;
       }
+      // An interrupt that comes with the deadline must still find the shadow of the last instruction: so it ends only here.
+      this.thread.interruptShadow = false;
       const fuel = budget - this.ram.u8[rec + REC.left]!;
       u32[fuelAt] = fuel;
       const stop = this.engine.handlers.enter(this.base, rec);
@@ -102,6 +133,7 @@ export class EmulatedCpu extends Context implements SystemCpu {
       const owed = this.refund(stop, at);
       this.cycles += budget - ((u32[fuelAt]! | 0) + owed);
       this.stopped(stop, at);
+      if (this.touchesDevice) continue;
       if (stepping && !this.faulted) this.stepped(trap);
       if (this.takeFault()) return RunExit.exception;
     }
@@ -206,6 +238,29 @@ export class EmulatedCpu extends Context implements SystemCpu {
     return false;
   }
 
+  /** Takes an NMI or an interrupt at this instruction boundary, unless the core blocks it (SDM Vol 3A, 6.7.1 and 6.8). */
+  private takeInterrupt(): boolean {
+    const { thread } = this;
+    const apic = this.apic!;
+    // STI and loads of SS hold off both kinds until the instruction after them is done (SDM Vol 3A, 6.8.3).
+    if (thread.interruptShadow) return false;
+    let vector = 2;
+    if (apic.requests & REQUEST.nmi && !thread.nmiBlocked) apic.acknowledgeNmi();
+    else if (apic.requests & REQUEST.intr && this.u32(STATE.eflags) & EFLAGS.IF) vector = apic.acknowledge();
+    else return false;
+    if (deliverInterrupt(this, vector) === 'shutdown') this.leaving = RunExit.shutdown;
+    this.faulted = false;
+    return true;
+  }
+
+  /** Whether the instruction at RIP, which touches a device, reads the memory that it writes. */
+  private readsMemoryBack(): boolean {
+    const d = this.decodeAt(this.rip);
+    if (d === undefined || typeof d === 'string') return false;
+    const accesses = Object.values(d.insn.operands);
+    return d.operands.some((o, i) => o.kind === 'mem' && accesses[i] === 'rw');
+  }
+
   leave(exit: RunExit): true {
     this.leaving = exit;
     return true;
@@ -299,14 +354,14 @@ export class EmulatedCpu extends Context implements SystemCpu {
       this.pageFault(lin, w.errorCode);
       return 0;
     }
-    const { maddr } = w;
-    if (!this.ram.contains(maddr)) {
+    const at = this.physical.locate(w.maddr);
+    if (at < 0) {
       // Nothing answers there: reads as ones, which is an undefined opcode.
       this.fault(6);
       return 0;
     }
-    const host = this.ram.base + maddr;
-    this.tlb.fill(lin, host - (maddr & 0xfff), false, false, true);
+    const host = this.ram.base + at;
+    this.tlb.fill(lin, host - (at & 0xfff), false, false, true);
     return host;
   }
 
@@ -330,41 +385,63 @@ export class EmulatedCpu extends Context implements SystemCpu {
     const first = w.maddr;
     const { ram } = this;
     if (offset + size <= 4096) {
-      if (ram.contains(first, size)) {
-        const host = ram.base + first;
-        const code = ram.codeFrames[first >>> 12] !== 0;
+      const at = this.physical.locate(first);
+      if (at >= 0) {
+        const host = ram.base + at;
+        // Writes that TypeScript must see: they would change decoded code, or do not reach a ROM.
+        const guarded = ram.codeFrames[at >>> 12] !== 0 || this.physical.isReadOnly(first);
         const page = host - offset;
         if (!supervisor)
           this.tlb.fill(
             lin,
             page,
             true,
-            (write || (w.writable && this.walker.leafDirty && (this.mode.cpl === 3 || this.walker.paging.wp))) && !code,
+            (write || (w.writable && this.walker.leafDirty && (this.mode.cpl === 3 || this.walker.paging.wp))) && !guarded,
             false,
           );
-        if (!(write && code)) return host;
+        if (!(write && guarded)) return host;
       }
-      return this.window(first, size, first, size);
+      return this.window(first, size, first, size, write);
     }
     const rest = (lin - offset + 4096) as Lin;
     const v = this.walker.walk(rest, access, true);
     if (!v.ok) return Number(this.pageFault(rest, v.errorCode));
-    return this.window(first, 4096 - offset, v.maddr, size);
+    return this.window(first, 4096 - offset, v.maddr, size, write);
   }
 
-  /** Assembles `size` bytes, the first `split` of them at one physical address and the rest at another. */
-  private window(first: number, split: number, second: number, size: number): number {
-    const { ram } = this;
+  /**
+   * Assembles `size` bytes, the first `split` of them at one physical address and the rest at another. 0 without a fault when staged code
+   * has met a device: the instruction is to be run alone.
+   */
+  private window(first: number, split: number, second: number, size: number, write: boolean): number {
     const at = this.base + HARDWARE.bounce;
-    for (let i = 0; i < size; i++) {
-      const p = (i < split ? first + i : second + i - split) as Maddr;
-      ram.u8[at + i] = ram.contains(p) ? ram.read8(p) : 0xff;
+    const head = Math.min(split, size);
+    if (this.fromCode && !this.isAlone && (this.physical.locate(first) < 0 || (head < size && this.physical.locate(second) < 0))) {
+      this.touchesDevice = true;
+      return 0;
     }
+    const read = !write || (this.fromCode && this.readsBack);
+    this.assemble(at, first, head, read);
+    this.assemble(at + head, second, size - head, read);
     this.windowSize = size;
     this.windowFirst = first;
     this.windowSecond = second;
     this.windowSplit = split;
     return at;
+  }
+  /** Fetches one part of a window. Devices are asked only when the instruction reads; they see each access once. */
+  private assemble(to: number, from: number, length: number, read: boolean): void {
+    if (length === 0) return;
+    const { u8, base } = this.ram;
+    const at = this.physical.locate(from);
+    if (at >= 0) u8.copyWithin(to, base + at, base + at + length);
+    else if (read)
+      for (let i = 0; i < length; ) {
+        const n = pieceAt(from + i, length - i);
+        const v = this.physical.outside.read(from + i, n, this.id);
+        for (let k = 0; k < n; k++) u8[to + i + k] = v >>> (8 * k);
+        i += n;
+      }
   }
 
   commit(host: number): void {
@@ -374,17 +451,33 @@ export class EmulatedCpu extends Context implements SystemCpu {
     this.commitPart(host + first, this.windowSecond, this.windowSize - first);
   }
   private commitPart(from: number, to: number, length: number): void {
+    if (length === 0) return;
     const { ram } = this;
-    if (length > 0 && ram.contains(to, length)) ram.writeBytes(to as Maddr, ram.u8.slice(from, from + length));
+    const at = this.physical.locate(to);
+    if (at >= 0) {
+      if (!this.physical.isReadOnly(to)) ram.writeBytes(at as Maddr, ram.u8.slice(from, from + length));
+      return;
+    }
+    // A copy: what the device does with the first half may use the window again.
+    const bytes = ram.u8.slice(from, from + length);
+    for (let i = 0; i < length; ) {
+      const n = pieceAt(to + i, length - i);
+      let v = 0;
+      for (let k = 0; k < n; k++) v += bytes[i + k]! * 2 ** (8 * k);
+      this.physical.outside.write(to + i, n, v, this.id);
+      i += n;
+    }
   }
 
   /** Serves a probe from threaded code: the linear address is in scratch. */
   probeFromCode(access: number): number {
     const lin = this.lin(HARDWARE.scratch);
     const size = access & 0xff;
+    this.fromCode = true;
     const host = this.probe(lin, size, (access & 0x100) !== 0);
+    this.fromCode = false;
     // A non-canonical stack reference is #SS(0) (SDM Vol 3A, 6.15).
-    if (host === 0 && this.event.vector === 13 && access >>> 16 === SS) this.event.vector = 12;
+    if (host === 0 && this.faulted && this.event.vector === 13 && access >>> 16 === SS) this.event.vector = 12;
     return host;
   }
 
@@ -514,4 +607,9 @@ export class EmulatedCpu extends Context implements SystemCpu {
   dropAllCode(): void {
     dropAllJumps(this.ram, this.base);
   }
+}
+
+/** Size of the next access to a device: 4, 2 or 1 bytes, aligned. */
+function pieceAt(at: number, left: number): 1 | 2 | 4 {
+  return left >= 4 && at % 4 === 0 ? 4 : left >= 2 && at % 2 === 0 ? 2 : 1;
 }

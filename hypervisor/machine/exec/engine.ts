@@ -1,5 +1,6 @@
 // What the CPUs of one machine share: memory, decoded code, handlers and modes.
 
+import { PhysicalMap } from '../mmu/physical.ts';
 import type { Ram } from '../mmu/ram.ts';
 import { CPU_STRIDE } from '../state.ts';
 import { CodeCache } from './code-cache.ts';
@@ -19,6 +20,7 @@ export interface EngineOptions {
 
 export class Engine {
   readonly ram: Ram;
+  readonly physical: PhysicalMap;
   readonly jit: boolean;
   readonly code: CodeCache;
   readonly handlers: Handlers;
@@ -30,6 +32,7 @@ export class Engine {
   /** CPU state blocks begin at `firstCpu`, the code cache at `arena`; both are offsets in the machine's wasm memory. */
   constructor(ram: Ram, firstCpu: number, arena: number, arenaSize: number, hasFeature: (name: string) => boolean, options: EngineOptions) {
     this.ram = ram;
+    this.physical = new PhysicalMap(ram);
     this.jit = options.jit;
     this.firstCpu = firstCpu;
     this.code = new CodeCache(ram, arena, arenaSize);

@@ -5,6 +5,7 @@
 import type { Lin, Maddr } from '../addresses.ts';
 import { linHi, linLo } from '../addresses.ts';
 import { PF, type WalkResult } from '../cpu-api.ts';
+import type { PhysicalMap } from './physical.ts';
 import type { Ram } from './ram.ts';
 
 const P = 1;
@@ -36,6 +37,7 @@ export interface PagingState {
 
 export class Walker {
   private readonly ram: Ram;
+  private readonly physical: PhysicalMap;
   readonly paging: PagingState = { mode: 'none', root: 0, wp: false, nxe: false, pse: false, smep: false, smap: false, ac: false };
   readonly result: WalkResult = {
     errorCode: 0,
@@ -50,8 +52,9 @@ export class Walker {
   private readonly path = new Int32Array(4);
   private depth = 0;
 
-  constructor(ram: Ram) {
-    this.ram = ram;
+  constructor(physical: PhysicalMap) {
+    this.ram = physical.ram;
+    this.physical = physical;
   }
 
   /**
@@ -91,8 +94,8 @@ export class Walker {
     for (let shift = top as number; ; shift -= 9) {
       const index =
         shift === 39 ? (hi >>> 7) & 511 : shift === 30 ? (pae ? (lo >>> 30) & 3 : ((hi << 2) | (lo >>> 30)) & 511) : (lo >>> shift) & 511;
-      const at = table + index * 8;
-      if (!ram.contains(at, 8)) return this.fail(access, PF.present | PF.reserved);
+      const at = this.physical.locate(table + index * 8);
+      if (at < 0) return this.fail(access, PF.present | PF.reserved);
       const w = (ram.base + at) >>> 2;
       const eLo = ram.u32[w]!;
       const eHi = ram.u32[w + 1]!;
@@ -133,8 +136,8 @@ export class Walker {
     const lo = linLo(lin);
     let table = this.paging.root;
     for (let shift = 22; ; shift -= 10) {
-      const at = table + ((lo >>> shift) & 1023) * 4;
-      if (!ram.contains(at, 4)) return this.fail(access, PF.present | PF.reserved);
+      const at = this.physical.locate(table + ((lo >>> shift) & 1023) * 4);
+      if (at < 0) return this.fail(access, PF.present | PF.reserved);
       const w = (ram.base + at) >>> 2;
       const e = ram.u32[w]!;
       if (!(e & P)) return this.fail(access, 0);

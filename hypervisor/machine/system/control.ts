@@ -96,7 +96,8 @@ export function writeCr(cpu: SystemCpu, n: number, v: bigint): boolean {
       return writeCr4(cpu, v);
     case 8:
       if (v >> 4n) return gp0(cpu);
-      cpu.setBig(STATE.cr8, v);
+      if (cpu.apic) cpu.apic.setCr8(Number(v));
+      else cpu.setBig(STATE.cr8, v);
       return true;
     default:
       return cpu.fault(EXC.UD);
@@ -118,7 +119,8 @@ function moveFromCr(cpu: SystemCpu, d: Decoded): boolean {
   if (to?.kind !== 'reg' || from?.kind !== 'reg') return cpu.fault(EXC.UD);
   const at = CR_FIELDS[from.index];
   if (at === undefined) return cpu.fault(EXC.UD);
-  setGpr(cpu, to.index, controlSize(cpu), cpu.big(at));
+  const v = at === STATE.cr8 && cpu.apic ? BigInt(cpu.apic.getCr8()) : cpu.big(at);
+  setGpr(cpu, to.index, controlSize(cpu), v);
   return next(cpu, d);
 }
 

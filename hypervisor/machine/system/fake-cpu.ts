@@ -12,7 +12,7 @@ import { CR0, CR4, EFER, EXC } from './bits.ts';
 import { PROFILES } from './cpuid.ts';
 import { executeSystem } from './execute.ts';
 import { setCpl } from './mode.ts';
-import type { IoPorts, SystemCpu, ThreadState } from './ports.ts';
+import type { IoPorts, LocalApic, SystemCpu, ThreadState } from './ports.ts';
 import { createThreadState } from './ports.ts';
 import { resetContext } from './reset.ts';
 
@@ -39,6 +39,8 @@ export class FakeCpu extends Context implements SystemCpu {
   /** Ports as they were used: 'in 60/1', 'out 80/1=ff'. */
   readonly portLog: string[] = [];
   portInput = 0;
+  apic: LocalApic | undefined;
+  readonly time = undefined;
   readonly io: IoPorts = {
     in: (port, size) => {
       this.portLog.push(`in ${port.toString(16)}/${size}`);

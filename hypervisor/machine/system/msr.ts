@@ -30,6 +30,7 @@ export const MSR = {
   IA32_MTRR_FIX64K_00000: 0x250,
   IA32_PAT: 0x277,
   IA32_MTRR_DEF_TYPE: 0x2ff,
+  IA32_TSC_DEADLINE: 0x6e0,
   IA32_EFER: 0xc000_0080,
   IA32_STAR: 0xc000_0081,
   IA32_LSTAR: 0xc000_0082,
@@ -166,7 +167,12 @@ for (let i = 0; i < 16; i++) table.set(MSR.IA32_MTRR_PHYSBASE0 + i, held(MSR.IA3
 for (const n of [0x250, 0x258, 0x259, 0x268, 0x269, 0x26a, 0x26b, 0x26c, 0x26d, 0x26e, 0x26f])
   table.set(n, held(n, 0x0606_0606_0606_0606n));
 
+/** The local APIC's own: IA32_APIC_BASE, IA32_TSC_DEADLINE, and the x2APIC registers (SDM Vol 3A, 10.12.1.2). */
+const isApicMsr = (n: number): boolean => n === MSR.IA32_APIC_BASE || n === MSR.IA32_TSC_DEADLINE || (n >= 0x800 && n <= 0x8ff);
+
 /** Undefined for an MSR that does not exist. */
-export const readMsr = (cpu: SystemCpu, n: number): bigint | undefined => table.get(n)?.read(cpu);
+export const readMsr = (cpu: SystemCpu, n: number): bigint | undefined =>
+  cpu.apic && isApicMsr(n) ? cpu.apic.readMsr(n) : table.get(n)?.read(cpu);
 /** False where WRMSR raises #GP(0). */
-export const writeMsr = (cpu: SystemCpu, n: number, v: bigint): boolean => table.get(n)?.write(cpu, v) ?? false;
+export const writeMsr = (cpu: SystemCpu, n: number, v: bigint): boolean =>
+  cpu.apic && isApicMsr(n) ? cpu.apic.writeMsr(n, v) : (table.get(n)?.write(cpu, v) ?? false);

@@ -37,8 +37,36 @@ export const createThreadState = (seed = 1): ThreadState => ({
   monitor: undefined,
 });
 
+/** Bits of LocalApic.requests. */
+export const REQUEST = { intr: 1, nmi: 2 } as const;
+
+/** The local APIC as its processor core sees it (devices/lapic.ts). */
+export interface LocalApic {
+  /** What waits for the core, as bits of REQUEST. intr: there is a vector above the processor priority, or an 8259 asks through LINT0. */
+  readonly requests: number;
+  /** INTA: gives the vector and moves it from IRR to ISR, or asks the 8259. */
+  acknowledge(): number;
+  /** The core takes the NMI. */
+  acknowledgeNmi(): void;
+  /** CR8: task-priority class. */
+  getCr8(): number;
+  setCr8(v: number): void;
+  /** IA32_APIC_BASE, IA32_TSC_DEADLINE and the x2APIC range. Undefined or false: #GP(0). */
+  readMsr(n: number): bigint | undefined;
+  writeMsr(n: number, v: bigint): boolean;
+}
+
+/** Shared by the CPUs of a board: what time has been seen by anybody. CPUs take turns, so one may be behind what another has read. */
+export interface SharedTime {
+  /** Cycles. */
+  seen: number;
+}
+
 export interface SystemCpu extends Cpu {
   readonly io: IoPorts;
+  /** Absent under a hypervisor, which has an APIC of its own. */
+  readonly apic: LocalApic | undefined;
+  readonly time: SharedTime | undefined;
   readonly profile: CpuProfile;
   readonly thread: ThreadState;
   /** Asks run() to return this once the instruction at hand is done. Returns true so that handlers can end with it. */

@@ -8,12 +8,23 @@ import type { SystemCpu } from './ports.ts';
 
 /** TSC of the current context; the offset is a double in the context. */
 export function readTsc(cpu: SystemCpu): bigint {
-  return BigInt.asUintN(64, BigInt(Math.floor(cpu.cycles + cpu.ram.f64[(cpu.base + STATE.tscOffset) >>> 3]!)));
+  return BigInt.asUintN(64, BigInt(Math.floor(timeOf(cpu) + cpu.ram.f64[(cpu.base + STATE.tscOffset) >>> 3]!)));
+}
+
+/**
+ * The cycle that this CPU sees. CPUs of a board take turns: the one that runs may be behind what another has read and told of. Time that
+ * has been seen is never seen to go back, as the synchronized counters of one package never do (SDM Vol 3B, 17.17.1).
+ */
+export function timeOf(cpu: SystemCpu): number {
+  const { time } = cpu;
+  if (time === undefined) return cpu.cycles;
+  if (cpu.cycles > time.seen) time.seen = cpu.cycles;
+  return time.seen;
 }
 
 /** Makes the TSC read `value` now. */
 export function setTsc(cpu: SystemCpu, value: bigint): void {
-  cpu.ram.f64[(cpu.base + STATE.tscOffset) >>> 3] = Number(BigInt.asIntN(64, value)) - cpu.cycles;
+  cpu.ram.f64[(cpu.base + STATE.tscOffset) >>> 3] = Number(BigInt.asIntN(64, value)) - timeOf(cpu);
 }
 
 function rdtsc(cpu: SystemCpu): boolean {
