@@ -1,7 +1,7 @@
 // Integer arithmetic and logic with one or two operands. Multiplication, division and the decimal adjustments have files of their own.
 
 import type { Builder, Operand, Size } from '../stage/builder.ts';
-import { flagCF, flagOF, flagsAdd, flagsIncDec, flagsLogic, flagsSub } from '../stage/flags.ts';
+import { flagCF, flagOF, flagsAdc, flagsAdd, flagsIncDec, flagsLogic, flagsSbb, flagsSub } from '../stage/flags.ts';
 import { RAX, RDX } from '../state.ts';
 import { insn, OSZAPC } from './insn.ts';
 import { setCF, setOF, sz } from './operand.ts';
@@ -56,7 +56,7 @@ export const ADC = insn('ADC', {
     const y = b.read(src);
     const r = b.zext(b.add(b.add(x, y), flagCF(b)), s);
     b.write(dst, r);
-    flagsAdd(b, x, y, r, s);
+    flagsAdc(b, x, y, r, s);
   },
 });
 
@@ -72,7 +72,7 @@ export const SBB = insn('SBB', {
     const y = b.read(src);
     const r = b.zext(b.sub(b.sub(x, y), flagCF(b)), s);
     b.write(dst, r);
-    flagsSub(b, x, y, r, s);
+    flagsSbb(b, x, y, r, s);
   },
 });
 

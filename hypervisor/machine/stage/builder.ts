@@ -25,6 +25,17 @@ export interface Var<V> {
   set(v: V): void;
 }
 
+/** Operations whose flags a back end may put off computing; `logic` has only r, `inc` and `dec` have CF (0 or 1) for y. */
+export type LazyOp = 'add' | 'sub' | 'logic' | 'inc' | 'dec';
+/** What a back end has that computes flags only where they are read (stage/flags.ts uses it). */
+export interface LazyFlags<V> {
+  /** All of size s and zero-extended. */
+  set(op: LazyOp, x: V, y: V, r: V, s: Size): void;
+  /** CF as 0 or 1, or a condition code, where there is a short way to it from what set the flags. */
+  carry(): V | undefined;
+  condition(cc: number): V | undefined;
+}
+
 /** Lane-wise operations on 128-bit values, named as WebAssembly names them (e.g. 'i32x4.add'). */
 export type SimdUnary = string;
 export type SimdBinary = string;
@@ -106,6 +117,7 @@ export interface Builder<V, X = unknown> {
   flagRes(): V;
   flagAux(): V;
   setFlags(res: V, aux: V): void;
+  readonly lazyFlags?: LazyFlags<V>;
 
   // --- control flow; each ends the instruction
   nextRip(): V;

@@ -16,31 +16,61 @@ function carriesToAux<V>(b: Builder<V>, carries: V, s: Size): V {
   return b.or(b.and(placed, b.k(TOP)), af);
 }
 
-/** After r = x + y (+ carry), all of size s and zero-extended. SDM Vol 1, 3.4.3.1. */
-export function flagsAdd<V>(b: Builder<V>, x: V, y: V, r: V, s: Size): void {
+/** res and aux. */
+export type FlagPair<V> = readonly [res: V, aux: V];
+
+/** What ADD and ADC set: r = x + y (+ carry), all of size s and zero-extended. SDM Vol 1, 3.4.3.1. */
+export function pairOfAdd<V>(b: Builder<V>, x: V, y: V, r: V, s: Size): FlagPair<V> {
   const carries = b.or(b.and(x, y), b.and(b.or(x, y), b.not(r)));
-  b.setFlags(b.sext(r, s), carriesToAux(b, carries, s));
+  return [b.sext(r, s), carriesToAux(b, carries, s)];
 }
 
-/** After r = x - y (- borrow). */
-export function flagsSub<V>(b: Builder<V>, x: V, y: V, r: V, s: Size): void {
+/** What SUB and SBB set: r = x - y (- borrow). */
+export function pairOfSub<V>(b: Builder<V>, x: V, y: V, r: V, s: Size): FlagPair<V> {
   const nx = b.not(x);
   const borrows = b.or(b.and(nx, y), b.and(b.or(nx, y), r));
-  b.setFlags(b.sext(r, s), carriesToAux(b, borrows, s));
+  return [b.sext(r, s), carriesToAux(b, borrows, s)];
+}
+
+/** What INC and DEC set: as ADD and SUB by one, CF (0 or 1) as given. */
+export function pairOfIncDec<V>(b: Builder<V>, x: V, r: V, s: Size, dec: boolean, cf: V): FlagPair<V> {
+  const sign = s * 8 - 1;
+  const of = dec ? b.and(b.shr(b.and(x, b.not(r)), b.k(sign)), b.k(1)) : b.and(b.shr(b.and(b.not(x), r), b.k(sign)), b.k(1));
+  const af = b.and(b.shr(b.xor(b.xor(x, r), b.k(1)), b.k(1)), b.k(8));
+  return [b.sext(r, s), b.or(cfOfToAux(b, cf, of), af)];
+}
+
+/** After r = x + y: ADD, XADD. */
+export function flagsAdd<V>(b: Builder<V>, x: V, y: V, r: V, s: Size): void {
+  if (b.lazyFlags) b.lazyFlags.set('add', x, y, r, s);
+  else b.setFlags(...pairOfAdd(b, x, y, r, s));
+}
+/** After r = x + y + carry: ADC. */
+export function flagsAdc<V>(b: Builder<V>, x: V, y: V, r: V, s: Size): void {
+  b.setFlags(...pairOfAdd(b, x, y, r, s));
+}
+
+/** After r = x - y: SUB, CMP, NEG and comparisons inside other instructions. */
+export function flagsSub<V>(b: Builder<V>, x: V, y: V, r: V, s: Size): void {
+  if (b.lazyFlags) b.lazyFlags.set('sub', x, y, r, s);
+  else b.setFlags(...pairOfSub(b, x, y, r, s));
+}
+/** After r = x - y - borrow: SBB. */
+export function flagsSbb<V>(b: Builder<V>, x: V, y: V, r: V, s: Size): void {
+  b.setFlags(...pairOfSub(b, x, y, r, s));
 }
 
 /** AND, OR, XOR, TEST: CF and OF are cleared; AF is undefined and cleared here. */
 export function flagsLogic<V>(b: Builder<V>, r: V, s: Size): void {
-  b.setFlags(b.sext(r, s), b.k(0));
+  if (b.lazyFlags) b.lazyFlags.set('logic', r, r, r, s);
+  else b.setFlags(b.sext(r, s), b.k(0));
 }
 
-/** INC and DEC: as ADD and SUB by one, CF kept. */
+/** INC and DEC: CF is kept. */
 export function flagsIncDec<V>(b: Builder<V>, x: V, r: V, s: Size, dec: boolean): void {
   const cf = flagCF(b);
-  const sign = s * 8 - 1;
-  const of = dec ? b.and(b.shr(b.and(x, b.not(r)), b.k(sign)), b.k(1)) : b.and(b.shr(b.and(b.not(x), r), b.k(sign)), b.k(1));
-  const af = b.and(b.shr(b.xor(b.xor(x, r), b.k(1)), b.k(1)), b.k(8));
-  b.setFlags(b.sext(r, s), b.or(cfOfToAux(b, cf, of), af));
+  if (b.lazyFlags) b.lazyFlags.set(dec ? 'dec' : 'inc', x, cf, r, s);
+  else b.setFlags(...pairOfIncDec(b, x, r, s, dec, cf));
 }
 
 /** aux bits for CF and OF given as 0 or 1. */
@@ -70,7 +100,7 @@ export function setFromEflags<V>(b: Builder<V>, f: V): void {
 }
 
 const one = <V>(b: Builder<V>, v: V): V => b.and(v, b.k(1));
-export const flagCF = <V>(b: Builder<V>): V => one(b, b.shr(b.flagAux(), b.k(31)));
+export const flagCF = <V>(b: Builder<V>): V => b.lazyFlags?.carry() ?? one(b, b.shr(b.flagAux(), b.k(31)));
 export const flagOF = <V>(b: Builder<V>): V => one(b, b.shr(b.add(b.and(b.flagAux(), b.k(TOP)), b.k(0x40000000)), b.k(31)));
 export const flagAF = <V>(b: Builder<V>): V => one(b, b.shr(b.flagAux(), b.k(3)));
 export const flagZF = <V>(b: Builder<V>): V => b.eqz(b.flagRes());
@@ -89,6 +119,8 @@ export function toEflags<V>(b: Builder<V>): V {
 
 /** Condition code cc, 0..15 in encoding order: O NO B NB Z NZ BE A S NS P NP L GE LE G (SDM Vol 1, Appendix B). */
 export function condition<V>(b: Builder<V>, cc: number): V {
+  const direct = b.lazyFlags?.condition(cc);
+  if (direct !== undefined) return direct;
   const base = (): V => {
     switch (cc >> 1) {
       case 0:

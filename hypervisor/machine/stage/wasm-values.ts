@@ -3,13 +3,19 @@
 import { I32, I64, OP, pushS32, pushS64, pushU, type ValType } from '../exec/wasm.ts';
 import type { Size, Var } from './builder.ts';
 
+/** Handlers have five parameters, which come first among the locals. */
+const PARAMETERS = 5;
+
 /** A value: a constant, or a local of either integer type. `bits` bounds its magnitude: the value is below 2^bits, unsigned. */
 export interface Val {
   readonly type: typeof I32 | typeof I64;
   /** -1 for a constant. */
-  readonly local: number;
+  local: number;
   readonly c: bigint;
   readonly bits: number;
+  /** Known to be an unknown number `sym` plus `off`: what the JIT knows of addresses that lie close together. */
+  readonly sym?: number;
+  readonly off?: number;
 }
 
 export class WasmValues {
@@ -23,7 +29,7 @@ export class WasmValues {
   // --- emission primitives
   local(type: ValType): number {
     this.locals.push(type);
-    return 4 + this.locals.length;
+    return PARAMETERS - 1 + this.locals.length;
   }
   op(...bytes: number[]): void {
     for (const b of bytes) this.code.push(b);
