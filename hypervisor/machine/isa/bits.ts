@@ -1,4 +1,4 @@
-// Bit tests, bit scans and counts, and CRC32.
+// Bit tests, bit scans and counts.
 
 import type { Builder, Operand, Size } from '../stage/builder.ts';
 import { setFromEflags } from '../stage/flags.ts';
@@ -146,29 +146,5 @@ export const POPCNT = insn('POPCNT', {
     const x = b.read(src);
     b.write(dst, b.popcnt(x));
     carryZero(b, b.k(0), b.eqz(x));
-  },
-});
-
-/** CRC-32C (polynomial 11EDC6F41H), bit by bit in the reflected form. */
-export const CRC32 = insn('CRC32', {
-  sdm: 'Vol 2A, CRC32',
-  forms: 'F2 0F 38 F0 /r Gy,Eb | F2 0F 38 F1 /r Gy,Ev',
-  operands: { dst: 'rw', src: 'r' },
-  cpuid: 'sse4_2',
-  sem(b, { dst, src }) {
-    const s = sz(src);
-    const crc = b.var(b.zext(b.read(dst), 4));
-    const data = b.var(b.read(src));
-    const left = b.var(b.k(s * 8));
-    b.while(
-      () => left.get(),
-      () => {
-        const out = b.and(b.xor(crc.get(), data.get()), b.k(1));
-        crc.set(b.xor(b.shr(crc.get(), b.k(1)), b.and(b.sub(b.k(0), out), b.k(0x82f63b78))));
-        data.set(b.shr(data.get(), b.k(1)));
-        left.set(b.sub(left.get(), b.k(1)));
-      },
-    );
-    b.write(dst, crc.get());
   },
 });

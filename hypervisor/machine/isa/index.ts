@@ -1,5 +1,6 @@
 // The list of all instruction families. A family is a file whose exports are instruction records, or lists of them.
 
+import * as aes from './aes.ts';
 import * as alu from './alu.ts';
 import * as bits from './bits.ts';
 import * as decimal from './decimal.ts';
@@ -8,10 +9,17 @@ import type { AnyInsn } from './insn.ts';
 import * as mmx from './mmx.ts';
 import * as mov from './mov.ts';
 import * as muldiv from './muldiv.ts';
+import * as pclmul from './pclmul.ts';
 import * as shift from './shift.ts';
 import * as sseFloat from './sse-float.ts';
 import * as sseInteger from './sse-integer.ts';
 import * as sseMove from './sse-move.ts';
+import * as sse3 from './sse3.ts';
+import * as sse41Integer from './sse41-integer.ts';
+import * as sse41Select from './sse41-select.ts';
+import * as sse42 from './sse42.ts';
+import * as sse42String from './sse42-string.ts';
+import * as ssse3 from './ssse3.ts';
 import * as stack from './stack.ts';
 import * as string from './string.ts';
 import * as svm from './svm.ts';
@@ -36,6 +44,12 @@ export const FAMILIES = {
   sseInteger: membersOf(sseInteger),
   sseFloat: membersOf(sseFloat),
   mmx: membersOf(mmx),
+  sse3: membersOf(sse3),
+  ssse3: membersOf(ssse3),
+  sse41: [...membersOf(sse41Integer), ...membersOf(sse41Select)],
+  sse42: [...membersOf(sse42), ...membersOf(sse42String)],
+  aes: membersOf(aes),
+  pclmul: membersOf(pclmul),
   system: membersOf(system),
   x87: membersOf(x87),
   vmx: membersOf(vmx),

@@ -155,7 +155,7 @@ export interface SimdBuilder<V, X> {
   bitselect(a: X, b: X, mask: X): X;
   shift(name: 'i8x16' | 'i16x8' | 'i32x4' | 'i64x2', kind: 'shl' | 'shr_u' | 'shr_s', a: X, n: V): X;
   shuffle(a: X, b: X, lanes: readonly number[]): X;
-  bitmask(name: 'i8x16' | 'i32x4' | 'i64x2', a: X): V;
+  bitmask(name: 'i8x16' | 'i16x8' | 'i32x4' | 'i64x2', a: X): V;
   // scalar floating point on 64-bit patterns: f32 in the low 32 bits
   f64(op: 'add' | 'sub' | 'mul' | 'div' | 'sqrt', a: V, b?: V): V;
   f32(op: 'add' | 'sub' | 'mul' | 'div' | 'sqrt', a: V, b?: V): V;

@@ -20,6 +20,8 @@ import { is64, isProtected } from './mode.ts';
 import type { SystemCpu } from './ports.ts';
 import { processorHandlers } from './processor.ts';
 import { segmentHandlers } from './segment-insns.ts';
+import { sseArithmeticHandlers } from './sse/arithmetic-insns.ts';
+import { sseConvertHandlers } from './sse/convert-insns.ts';
 import { syscallHandlers } from './syscall.ts';
 import { timeHandlers } from './time.ts';
 import { arithmeticHandlers } from './x87/arithmetic-insns.ts';
@@ -41,6 +43,8 @@ export const HANDLERS: ReadonlyMap<string, Handler> = new Map<string, Handler>(
     ioHandlers,
     processorHandlers,
     segmentHandlers,
+    sseArithmeticHandlers,
+    sseConvertHandlers,
     syscallHandlers,
     timeHandlers,
     arithmeticHandlers,
@@ -75,7 +79,7 @@ function simdRefused(cpu: SystemCpu, d: Decoded): boolean {
 export function executeSystem(cpu: SystemCpu, d: Decoded): boolean {
   const { mnemonic, cpuid, check, sem } = d.insn;
   const handler = HANDLERS.get(mnemonic);
-  if (!handler && sem && cpuid && /^(mmx|s?sse)/.test(cpuid) && cpu.profile.features.has(cpuid)) return simdRefused(cpu, d);
+  if (!handler && sem && cpuid && /^(mmx|s?sse|aes|pclmul|sha)/.test(cpuid) && cpu.profile.features.has(cpuid)) return simdRefused(cpu, d);
   if (!handler || (cpuid !== undefined && !cpu.profile.features.has(cpuid))) return cpu.fault(EXC.UD);
   if (check !== undefined) for (const c of typeof check === 'string' ? [check] : check) if (!passes(cpu, c)) return false;
   return handler(cpu, d);
