@@ -110,7 +110,7 @@ export function initX87(cpu: SystemCpu, registers: boolean): void {
 }
 
 /** The transition from x87 to MMX, as staged code makes it (isa/mmx.ts): TOP is 0, all registers are valid. */
-function enterMmx(cpu: SystemCpu): void {
+export function enterMmx(cpu: SystemCpu): void {
   cpu.setU16(STATE.fsw, cpu.u16(STATE.fsw) & ~0x3800);
   cpu.setU16(STATE.ftw, 0);
 }
