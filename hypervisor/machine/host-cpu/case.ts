@@ -11,6 +11,9 @@ export const WINDOW_SIZE = 512;
 /** The window lies around the border of the two writable pages, where GS has its base. */
 export const GS_BASE = PAGES + 0x1000n;
 export const WINDOW = GS_BASE - BigInt(WINDOW_SIZE / 2);
+/** FS: outside 64-bit code a segment of the LDT with a limit. */
+export const FS_BASE = PAGES + 0x7f8n;
+export const FS_LIMIT = 0x1fff;
 
 /** 64-bit mode; or compatibility mode with flat segments, or with 16-bit ones: code at CODE_START - START_16, data at PAGES. */
 export type Bits = 16 | 32 | 64;
@@ -22,9 +25,10 @@ export const dataBase = (bits: Bits): bigint => (bits === 16 ? PAGES : 0n);
 /** Highest offset in the data segments. */
 export const dataLimit = (bits: Bits): number => (bits === 16 ? 0x3fff : 0xffffffff);
 export const codeLimit = (bits: Bits): number => (bits === 16 ? 0xffff : 0xffffffff);
-/** What segment registers hold: Linux's selectors for user code and data, in 16-bit code those of its LDT. FS and GS are null. */
+/** What segment registers hold: Linux's selectors for user code and data, in 16-bit code those of its LDT. GS is null. */
 export const codeSelector = (bits: Bits): number => (bits === 64 ? 0x33 : bits === 32 ? 0x23 : 0x07);
 export const dataSelector = (bits: Bits): number => (bits === 16 ? 0x0f : 0x2b);
+export const fsSelector = (bits: Bits): number => (bits === 64 ? 0 : 0x17);
 export const stackSize = (bits: Bits): 2 | 4 | 8 => (bits === 16 ? 2 : bits === 32 ? 4 : 8);
 
 /** Longest code of a case. */

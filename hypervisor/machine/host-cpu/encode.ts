@@ -3,7 +3,7 @@
 
 import type { Form, OperandSpec } from '../isa/forms.ts';
 import { PREFIX } from '../isa/forms.ts';
-import { ABSENT_PAGE, type Bits, CODE_START, dataBase, GS_BASE, READ_ONLY_PAGE, WINDOW, WINDOW_SIZE } from './case.ts';
+import { ABSENT_PAGE, type Bits, CODE_START, dataBase, FS_BASE, GS_BASE, READ_ONLY_PAGE, WINDOW, WINDOW_SIZE } from './case.ts';
 import type { Random } from './random.ts';
 
 export interface Encoded {
@@ -51,6 +51,18 @@ export function pickTarget(random: Random, size: number): bigint {
 
 const little = (v: bigint, size: number): number[] => Array.from({ length: size }, (_, i) => Number((v >> BigInt(i * 8)) & 0xffn));
 
+/** `short`: with a prefix for the other address size. */
+const addressSize = (bits: Bits, short: boolean): 2 | 4 | 8 => (bits === 64 ? (short ? 4 : 8) : (bits === 32) !== short ? 4 : 2);
+
+const OVERRIDES = { es: 0x26, cs: 0x2e, ss: 0x36, ds: 0x3e, fs: 0x64, gs: 0x65 } as const;
+/** FS and GS have bases of their own in 64-bit code, where the others do nothing; elsewhere GS is null and CS is read-only. */
+function pickOverride(random: Random, bits: Bits): keyof typeof OVERRIDES | undefined {
+  const n = random.below(20);
+  if (n === 0) return bits === 64 ? 'gs' : random.pick(['es', 'ss', 'ds', 'cs', 'gs']);
+  if (n === 1) return bits === 64 ? random.pick(['gs', 'es', 'cs', 'ss', 'ds']) : 'fs';
+  return n < 4 ? 'fs' : undefined;
+}
+
 interface Memory {
   readonly mod: number;
   readonly rm: number;
@@ -80,6 +92,7 @@ function memory16(random: Random, target: bigint, gpr: bigint[] | readonly bigin
 
 /** A ModRM memory operand for `target` with the registers as they are: where no displacement leads there, without registers. */
 function memoryWith(random: Random, bits: Bits, short: boolean, target: bigint, gpr: readonly bigint[]): Memory {
+  if (addressSize(bits, short) === 2) return memory16(random, target, gpr, false);
   const registers = bits === 64 ? 16 : 8;
   const width = bits === 64 && !short ? 64 : 32;
   const base = random.below(registers);
@@ -91,8 +104,6 @@ function memoryWith(random: Random, bits: Bits, short: boolean, target: bigint, 
     return { mod: 0, rm: 4, sib: 0x25, rexX: 0, rexB: 0, disp: () => little(target, 4) };
   }
   const small = BigInt.asIntN(8, disp) === disp;
-  // Only in 16-bit code without the prefix are addresses of 16 bits.
-  if (bits === 16 && !short) return memory16(random, target, gpr, false);
   return {
     mod: small ? 1 : 2,
     rm: 4,
@@ -105,7 +116,7 @@ function memoryWith(random: Random, bits: Bits, short: boolean, target: bigint, 
 
 /** A ModRM memory operand for `target` (an offset); sets the registers that it uses. */
 function memoryFor(random: Random, bits: Bits, short: boolean, target: bigint, gpr: bigint[]): Memory {
-  if (bits === 16 && !short) return memory16(random, target, gpr, true);
+  if (addressSize(bits, short) === 2) return memory16(random, target, gpr, true);
   const registers = bits === 64 ? 16 : 8;
   const cut = (v: bigint, old: bigint): bigint =>
     short && bits === 64 ? (old & ~0xffffffffn) | BigInt.asUintN(32, v) : BigInt.asUintN(bits === 64 ? 64 : 32, v);
@@ -183,16 +194,19 @@ export function encode(random: Random, form: Form, wish: Wish, gpr: bigint[]): E
   if (rep !== 0) prefixes.push(rep);
   const implicitMemory = form.operands.some((o) => 'XY()'.includes(o.letter));
   const moffs = form.operands.some((o) => o.letter === 'O');
-  const short = (memory || implicitMemory || moffs) && (long || bits === 16) && random.chance(long ? 0.2 : 0.4);
+  const override = memory || moffs || implicitMemory ? pickOverride(random, bits) : undefined;
+  if (override !== undefined) prefixes.push(OVERRIDES[override]);
+  // In 32-bit code 16-bit addresses lead to the case's pages only from a base that lies there.
+  const canShorten = bits !== 32 || (override === 'fs' && !form.operands.some((o) => o.letter === 'Y'));
+  const short = (memory || implicitMemory || moffs) && canShorten && random.chance(long ? 0.2 : 0.4);
   if (short) prefixes.push(0x67);
-  const throughGs = long && (memory || moffs) && random.chance(0.1);
-  if (throughGs) prefixes.push(0x65);
   const memSize = rmOperand?.sizes[k] ?? 0;
   const target = memory || moffs ? pickTarget(random, memSize) : undefined;
   const lockable = form.insn.lock === true && target !== undefined && (target & 15n) === 0n && /^[EM]/.test(form.operands[0]?.text ?? '');
   if (lockable && random.chance(0.1)) prefixes.push(0xf0);
-  const offset = target === undefined ? 0n : throughGs ? target - GS_BASE : target - dataBase(bits);
-  if (throughGs && short && offset < 0n) return undefined;
+  const base = override === 'fs' ? FS_BASE : override === 'gs' ? GS_BASE : dataBase(bits);
+  const offset = target === undefined ? 0n : target - base;
+  if (short && offset < 0n) return undefined;
 
   const rexBits = long && !has('b0');
   const byteOperand = form.operands.some((o) => o.regSizes[k] === 1);
@@ -238,7 +252,7 @@ export function encode(random: Random, form: Form, wish: Wish, gpr: bigint[]): E
   const immediates: number[] = [];
   for (const o of form.operands) {
     if ('I sI J'.split(' ').includes(o.letter)) immediates.push(...immediate(random, o, o.sizes[long64 ? (opSize === 2 ? 0 : 2) : k]));
-    if (o.letter === 'O') immediates.push(...little(offset, short ? 4 : bits / 8));
+    if (o.letter === 'O') immediates.push(...little(offset, addressSize(bits, short)));
   }
   const total = bytes.length + dispBytes(0).length + immediates.length;
   bytes.push(...dispBytes(total), ...immediates);

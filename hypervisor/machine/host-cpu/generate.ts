@@ -5,8 +5,8 @@ import { decode } from '../exec/decode.ts';
 import type { Decoded } from '../isa/decoded.ts';
 import { type Form, formsOf } from '../isa/forms.ts';
 import type { AnyInsn } from '../isa/insn.ts';
-import { GS } from '../state.ts';
-import { type Bits, type Case, dataBase, GS_BASE, initialFxsave, startOf, WINDOW, WINDOW_SIZE } from './case.ts';
+import { FS, GS } from '../state.ts';
+import { type Bits, type Case, dataBase, FS_BASE, GS_BASE, initialFxsave, startOf, WINDOW, WINDOW_SIZE } from './case.ts';
 import { type Encoded, encode, pickTarget } from './encode.ts';
 import type { Random } from './random.ts';
 
@@ -76,7 +76,7 @@ function arrange(random: Random, mnemonic: string, e: Encoded, decoded: Decoded,
   const implicit = decoded.operands.filter((o) => o.kind === 'mem' && o.index < 0 && !memory);
   for (const o of implicit) {
     if (o.kind !== 'mem' || mnemonic === 'XLAT') continue;
-    const at = pickTarget(random, o.size) - (o.seg === GS ? GS_BASE : dataBase(d.bits));
+    const at = pickTarget(random, o.size) - (o.seg === GS && d.bits === 64 ? GS_BASE : o.seg === FS ? FS_BASE : dataBase(d.bits));
     set(o.base, at, decoded.addrSize);
   }
   if (implicit.length > 0 && decoded.rep !== 0) {

@@ -10,7 +10,9 @@
  * 16-bit code runs in segments of its own, with base CODE and base WINDOW_PAGES, and a 16-bit stack. Otherwise segments are flat.
  *
  * The window is the 512 bytes around the border of the two writable pages; the rest of them is zero when a case starts. GS has its base
- * on the border.
+ * on the border in 64-bit code and is null otherwise. FS has its base in the first page; outside 64-bit code that is a segment with a
+ * limit, and the only one that 32-bit code can reach with 16-bit addresses. FS is the C library's too: the handler gives it back while it
+ * runs.
  */
 #define _GNU_SOURCE
 #include <asm/ldt.h>
@@ -34,10 +36,14 @@
 #define WINDOW_SIZE 512
 #define WINDOW (WINDOW_PAGES + 0x1000 - WINDOW_SIZE / 2)
 #define TIMEOUT 0xff
-/* Segments of 16-bit code: entries 0 and 1 of the LDT. */
+/* Segments of the LDT. Of 16-bit code: entries 0 and 1. */
 #define CODE16 0x7
 #define DATA16 0xf
 #define DATA16_LIMIT 0x3fff
+/* FS, entry 2. Its base is no multiple of 16, and its limit lies in the read-only page. */
+#define FS_SELECTOR 0x17
+#define FS_BASE (WINDOW_PAGES + 0x7f8)
+#define FS_LIMIT 0x1fff
 #define CODE32 0x23
 #define FLAT 0x2b
 
@@ -71,6 +77,15 @@ static struct test_result *results;
 static size_t count, next;
 static int started;
 static uint16_t host_cs;
+static unsigned long host_fs;
+
+static void set_fs(uint32_t selector, unsigned long base)
+{
+	__asm__ volatile("movl %0, %%fs" : : "r"(selector));
+	/* A selector of the LDT has loaded the base from there. syscall() touches FS only to report an error. */
+	if (!selector)
+		syscall(SYS_arch_prctl, ARCH_SET_FS, base);
+}
 
 static void take(ucontext_t *uc)
 {
@@ -110,6 +125,7 @@ static void start(ucontext_t *uc)
 	g[REG_CSGSFS] = (g[REG_CSGSFS] & 0x0000ffffffff0000ull) | cs | data << 48;
 	uc->uc_flags |= 6;
 	__asm__ volatile("movl %0, %%ds; movl %0, %%es" : : "r"((uint32_t)data));
+	set_fs(c->bits == 64 ? 0 : FS_SELECTOR, FS_BASE);
 	g[REG_CR2] = 0;
 	/* Bytes 464 to 511 of the image are the kernel's; the two low bits after it tell that x87 and SSE state is there to load. */
 	memcpy(fp, c->fxsave, 464);
@@ -138,6 +154,8 @@ static void handler(int sig, siginfo_t *info, void *context)
 	ucontext_t *uc = context;
 
 	(void)info;
+	if (started)
+		set_fs(0, host_fs);
 	if (!started) {
 		host_cs = uc->uc_mcontext.gregs[REG_CSGSFS];
 		started = 1;
@@ -210,9 +228,12 @@ int main(void)
 		return 2;
 	if (syscall(SYS_arch_prctl, ARCH_SET_GS, WINDOW_PAGES + 0x1000))
 		return 2;
+	if (syscall(SYS_arch_prctl, ARCH_GET_FS, &host_fs))
+		return 2;
 
 	define_segment(0, CODE, 0xffff, 2);
 	define_segment(1, WINDOW_PAGES, DATA16_LIMIT, 0);
+	define_segment(2, FS_BASE, FS_LIMIT, 0);
 
 	sigaltstack(&alternate, 0);
 	sigfillset(&sa.sa_mask);

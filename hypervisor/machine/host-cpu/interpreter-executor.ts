@@ -5,7 +5,8 @@ import { RunExit } from '../cpu-api.ts';
 import { EmulatedCpu } from '../exec/cpu.ts';
 import { Engine } from '../exec/engine.ts';
 import { Ram } from '../mmu/ram.ts';
-import { CPU_STRIDE, CS, DS, ES, GS, SS, STATE } from '../state.ts';
+import { CPU_STRIDE, CS, DS, ES, FS, GS, SS, STATE } from '../state.ts';
+import { decode } from '../exec/decode.ts';
 import { defaultProfile } from '../system/cpuid.ts';
 import {
   type Case,
@@ -18,6 +19,9 @@ import {
   dataSelector,
   type Executor,
   GS_BASE,
+  FS_BASE,
+  FS_LIMIT,
+  fsSelector,
   type Outcome,
   PAGES,
   startOf,
@@ -88,6 +92,8 @@ function prepare(cpu: EmulatedCpu, c: Case): void {
   const attributes = c.bits === 16 ? DATA16_ATTRIBUTES : DATA_ATTRIBUTES;
   for (const seg of [DS, ES, SS]) cpu.setSegment(seg, dataSelector(c.bits), attributes, dataLimit(c.bits), Number(dataBase(c.bits)));
   cpu.setSegment(GS, 0, c.bits === 64 ? 0 : DATA_ATTRIBUTES, ALL, c.bits === 64 ? Number(GS_BASE) : 0);
+  if (c.bits === 64) cpu.setSegment(FS, 0, 0, ALL, Number(FS_BASE));
+  else cpu.setSegment(FS, fsSelector(c.bits), DATA16_ATTRIBUTES, FS_LIMIT, Number(FS_BASE));
   ram.u8.set(c.fxsave.subarray(160, 416), cpu.base + STATE.xmm);
   const fx = new DataView(c.fxsave.buffer, c.fxsave.byteOffset);
   cpu.setU32(STATE.mxcsr, fx.getUint32(24, true));

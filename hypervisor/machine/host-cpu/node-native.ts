@@ -18,7 +18,8 @@ export function nodeNative(): Native | string {
   const source = fileURLToPath(new URL('./harness.c', import.meta.url));
   const folder = mkdtempSync(join(tmpdir(), 'ringworld-host-cpu-'));
   const program = join(folder, 'harness');
-  const built = spawnSync('cc', ['-O1', '-o', program, source], { encoding: 'utf8' });
+  // No stack protector and no lazy binding: the handler runs for a moment with FS another's (harness.c).
+  const built = spawnSync('cc', ['-O1', '-fno-stack-protector', '-Wl,-z,now', '-o', program, source], { encoding: 'utf8' });
   if (built.status !== 0 || !existsSync(program)) {
     rmSync(folder, { recursive: true });
     return `no C compiler, or it refused harness.c: ${built.error?.message ?? built.stderr}`;

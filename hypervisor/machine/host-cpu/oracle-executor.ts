@@ -15,6 +15,9 @@ import {
   dataLimit,
   dataSelector,
   type Executor,
+  FS_BASE,
+  FS_LIMIT,
+  fsSelector,
   GS_BASE,
   type Outcome,
   PAGES,
@@ -71,6 +74,9 @@ export function prepare(c: Case): { state: OracleState; memory: CaseMemory } {
     state.set(STATE.seg + n * 16 + 8, 8, n === CS ? codeBase(c.bits) : dataBase(c.bits));
   }
   if (c.bits === 64) state.set(STATE.seg + GS * 16 + 8, 8, GS_BASE);
+  state.set(STATE.seg + FS * 16, 2, BigInt(fsSelector(c.bits)));
+  state.set(STATE.seg + FS * 16 + 4, 4, BigInt(FS_LIMIT));
+  state.set(STATE.seg + FS * 16 + 8, 8, FS_BASE);
   // As any kernel leaves them: SSE on.
   state.set(STATE.cr0, 8, 0x80010033n);
   state.set(STATE.cr4, 8, 0x620n);

@@ -5,8 +5,8 @@
 // OracleMemory, which throws OracleFault too.
 
 import type { Decoded, DecodedOperand, MemOperand } from '../isa/decoded.ts';
-import { FS, SS, STATE } from '../state.ts';
-import type { Access, Builder, Operand, Readable, SimdBuilder, Size, Var, Writable } from './builder.ts';
+import { CS, FS, SS, STATE } from '../state.ts';
+import type { Access, Builder, Operand, Readable, SimdBuilder, Size, Subroutine, Var, Writable } from './builder.ts';
 import { oracleSimd } from './oracle-simd.ts';
 import { GP, isCanonical, OracleFault, type OracleMemory, OracleSlow, type OracleState, STACK_FAULT } from './oracle-state.ts';
 
@@ -179,21 +179,25 @@ export class OracleBuilder implements Builder<bigint, bigint> {
   }
   /** Any size, for 128-bit accesses too. */
   load_(seg: number, offset: bigint, size: number, write: boolean): bigint {
-    return this.memory.load(this.linear(seg, offset, size), size, write);
+    return this.memory.load(this.linear(seg, offset, size, write), size, write);
   }
   store(seg: number, offset: bigint, size: Size, v: bigint): void {
     this.store_(seg, offset, size, this.zext(v, size));
   }
   store_(seg: number, offset: bigint, size: number, v: bigint): void {
-    this.memory.store(this.linear(seg, offset, size), size, v);
+    this.memory.store(this.linear(seg, offset, size, true), size, v);
   }
-  /** Linear address, after the limit check or, in 64-bit mode, that for canonical form. Expand-down segments are not modelled. */
-  private linear(seg: number, offset: bigint, size: number): bigint {
+  /**
+   * Linear address, after the limit check or, in 64-bit mode, that for canonical form. Of rights only these are modelled: code is not
+   * written, and FS and GS may be null. Expand-down segments are not.
+   */
+  private linear(seg: number, offset: bigint, size: number, write: boolean): bigint {
     const at = STATE.seg + seg * 16;
     const base = this.mode.bits === 64 && seg < FS ? 0n : this.state_.get(at + 8, 8);
     const wrong = () => new OracleFault(seg === SS ? STACK_FAULT : GP, 0);
     if (this.mode.bits !== 64) {
-      if (offset + BigInt(size - 1) > this.state_.get(at + 4, 4)) throw wrong();
+      const isNull = seg >= FS && this.state_.get(at, 2) < 4n;
+      if (isNull || (write && seg === CS) || offset + BigInt(size - 1) > this.state_.get(at + 4, 4)) throw wrong();
       return this.zext(base + offset, 4);
     }
     const linear = u(base + offset);
