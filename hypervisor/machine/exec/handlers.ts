@@ -2,10 +2,10 @@
 // that decoded code has asked for. New ones are compiled in one module per request of the translator.
 
 import type { AnyInsn } from '../isa/insn.ts';
-import type { Access } from '../stage/builder.ts';
-import { type HandlerMode, type OperandShape, type StagedOperand, TYPE, WasmBuilder } from '../stage/wasm-builder.ts';
+import type { Access, Subroutine } from '../stage/builder.ts';
+import { buildSubroutine, type HandlerMode, type OperandShape, type StagedOperand, TYPE, WasmBuilder } from '../stage/wasm-builder.ts';
 import { HARDWARE, STATE } from '../state.ts';
-import { PARAM, STOP_COUNT } from './records.ts';
+import { FIRST_HANDLER, PARAM, STOP_COUNT } from './records.ts';
 import { buildModule, type FuncBody, type FuncType, I32, I64, OP } from './wasm.ts';
 
 export interface HandlerImports {
@@ -20,6 +20,7 @@ const TYPES: readonly FuncType[] = [
   { params: [I32, I32, I32, I64, I32], results: [I32] },
   { params: [I32, I32], results: [I32] },
   { params: [I32, I32], results: [] },
+  { params: [I64, I64, I64, I64, I64], results: [I64, I64] },
 ];
 const FUNC_IMPORTS = [
   { name: 'probe', type: TYPE.query },
@@ -76,7 +77,8 @@ export class Handlers {
   /** All handlers in use, and how many modules they were compiled in since they were last gathered in one. */
   private readonly bodies: FuncBody[] = [];
   private scattered = 0;
-  private count = STOP_COUNT;
+  private count = FIRST_HANDLER;
+  private readonly subroutines = new Set<Subroutine>();
   /** By handler index: 1 when control never runs on to the next record. */
   readonly endsBlock = new Uint8Array(TABLE_SIZE);
   modules = 0;
@@ -92,7 +94,7 @@ export class Handlers {
 
   /** Number of handlers made so far. */
   get size(): number {
-    return this.count - STOP_COUNT;
+    return this.count - FIRST_HANDLER;
   }
 
   /** Places left in the table. */
@@ -106,7 +108,7 @@ export class Handlers {
     this.pending.length = 0;
     this.bodies.length = 0;
     this.scattered = 0;
-    this.count = STOP_COUNT;
+    this.count = FIRST_HANDLER;
   }
 
   /** Table index of a handler; it can be run after the next flush(). */
@@ -136,7 +138,8 @@ export class Handlers {
     const index = this.count + this.pending.length;
     if (index >= TABLE_SIZE) throw new Error('handler table is full');
     this.indexOf.set(key, index);
-    const { body, ends } = stage(insn, size, cc, addrSize, rep, mode, shapes);
+    const { body, ends, subroutines } = stage(insn, size, cc, addrSize, rep, mode, shapes);
+    this.provide(subroutines);
     this.pending.push(body);
     this.endsBlock[index] = ends ? 1 : 0;
     return index;
@@ -150,8 +153,17 @@ export class Handlers {
     this.count += this.pending.length;
     this.pending.length = 0;
     if (++this.scattered < GATHER_AFTER) return;
-    this.place(STOP_COUNT, this.bodies);
+    this.place(FIRST_HANDLER, this.bodies);
     this.scattered = 0;
+  }
+
+  /** Puts what handlers call into its slots; it stays when handlers are forgotten. */
+  private provide(wanted: ReadonlySet<Subroutine>): void {
+    for (const f of wanted) {
+      if (this.subroutines.has(f)) continue;
+      this.subroutines.add(f);
+      this.place(STOP_COUNT + f.slot, [buildSubroutine(f)]);
+    }
   }
 
   /** Compiles functions into one module and puts them into the table from an index on. */
@@ -167,7 +179,7 @@ export class Handlers {
   }
 }
 
-const REGISTERS: ReadonlySet<OperandShape['kind']> = new Set(['reg', 'mm', 'xmm']);
+const REGISTERS: ReadonlySet<OperandShape['kind']> = new Set(['reg', 'mm', 'xmm', 'st']);
 
 function stage(
   insn: AnyInsn,
@@ -177,7 +189,7 @@ function stage(
   rep: 0 | 0xf2 | 0xf3,
   mode: HandlerMode,
   shapes: readonly OperandShape[],
-): { body: FuncBody; ends: boolean } {
+): { body: FuncBody; ends: boolean; subroutines: ReadonlySet<Subroutine> } {
   const { sem } = insn;
   if (!sem) throw new Error(`${insn.mnemonic} has no staged semantics`);
   const b = new WasmBuilder(
@@ -193,5 +205,5 @@ function stage(
   });
   sem(b, operands, { size: size as 1 | 2 | 4 | 8, cc });
   b.next();
-  return { body: { type: TYPE.handler, locals: b.locals, code: b.code }, ends: b.ends };
+  return { body: { type: TYPE.handler, locals: b.locals, code: b.code }, ends: b.ends, subroutines: b.subroutines };
 }

@@ -41,6 +41,9 @@ export const STOP = {
   raise: 7,
 } as const;
 export const STOP_COUNT = 8;
+/** Places in the handler table after those, for the functions that handlers call (Builder.call), and the first of the handlers proper. */
+export const SUBROUTINE_SLOTS = 16;
+export const FIRST_HANDLER = STOP_COUNT + SUBROUTINE_SLOTS;
 
 /** Parameters of every handler. */
 export const PARAM = { cpu: 0, rec: 1, fuel: 2, res: 3, aux: 4 } as const;

@@ -202,7 +202,9 @@ export class Translator {
               ? { kind: 'reg', size: o.size, field: put(STATE.gpr + o.index * 8 + (o.high ? 1 : 0)) }
               : o.class === 'mm'
                 ? { kind: 'mm', size: o.size, field: put(STATE.fpr + o.index * 16) }
-                : { kind: 'xmm', size: o.size, field: put(STATE.xmm + o.index * 16) },
+                : o.class === 'st'
+                  ? { kind: 'st', size: o.size, field: put(o.index * 16) }
+                  : { kind: 'xmm', size: o.size, field: put(STATE.xmm + o.index * 16) },
           );
           break;
         case 'imm': {
@@ -258,7 +260,7 @@ export class Translator {
   }
 }
 
-const STAGED_CLASSES: ReadonlySet<string> = new Set(['gpr', 'mm', 'xmm']);
+const STAGED_CLASSES: ReadonlySet<string> = new Set(['gpr', 'mm', 'xmm', 'st']);
 const isSystemOperand = (o: DecodedOperand): boolean => o.kind === 'far' || (o.kind === 'reg' && !STAGED_CLASSES.has(o.class));
 
 /** RIP, EIP or IP arithmetic. */

@@ -36,6 +36,15 @@ export interface LazyFlags<V> {
   condition(cc: number): V | undefined;
 }
 
+/**
+ * A pure function of up to five values to two, too long to be in every handler that needs it: the wasm back end compiles it once and
+ * calls it. `slot`: its place in the handlers' table, unique, below SUBROUTINE_SLOTS (exec/records.ts).
+ */
+export interface Subroutine {
+  readonly slot: number;
+  readonly sem: <V, X>(b: Builder<V, X>, args: readonly [V, V, V, V, V]) => readonly [V, V];
+}
+
 /** Lane-wise operations on 128-bit values, named as WebAssembly names them (e.g. 'i32x4.add'). */
 export type SimdUnary = string;
 export type SimdBinary = string;
@@ -84,6 +93,7 @@ export interface Builder<V, X = unknown> {
   if(c: V, then: () => void, otherwise?: () => void): void;
   /** While cond() is not zero. */
   while(cond: () => V, body: () => void): void;
+  call(f: Subroutine, a: V, b?: V, c?: V, d?: V, e?: V): readonly [V, V];
 
   // --- operands
   /** The value, zero-extended. Reading an 'rw' memory operand checks for writing first, as hardware does. */
@@ -105,6 +115,11 @@ export interface Builder<V, X = unknown> {
   /** A field of the CPU's state block by offset (machine/state.ts). */
   state(offset: number, size: Size): V;
   setState(offset: number, size: Size, v: V): void;
+  /** The same, `at` bytes further on: x87 registers, whose numbers depend on TOP. */
+  stateAt(at: V, offset: number, size: Size): V;
+  setStateAt(at: V, offset: number, size: Size, v: V): void;
+  /** 16 times the i of an ST(i) operand: the distance of its register from that of ST(0), before it wraps. */
+  stackDistance(o: Operand): V;
   /** Static facts about the code being staged. */
   readonly mode: {
     readonly bits: 16 | 32 | 64;
@@ -121,6 +136,8 @@ export interface Builder<V, X = unknown> {
 
   // --- control flow; each ends the instruction
   nextRip(): V;
+  /** Offset of this instruction in CS. */
+  thisRip(): V;
   /** Jump to a relative-branch operand, at once or if c is not zero (else to the next instruction). */
   goto(o: Operand): void;
   gotoIf(c: V, o: Operand): void;

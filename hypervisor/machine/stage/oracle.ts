@@ -112,6 +112,9 @@ export class OracleBuilder implements Builder<bigint, bigint> {
   while(cond: () => bigint, body: () => void): void {
     while (cond() !== 0n) body();
   }
+  call(f: Subroutine, a: bigint, b = 0n, c = 0n, d = 0n, e = 0n): readonly [bigint, bigint] {
+    return f.sem(this, [a, b, c, d, e]);
+  }
 
   // --- operands
   read(o: Readable): bigint {
@@ -211,6 +214,18 @@ export class OracleBuilder implements Builder<bigint, bigint> {
     this.state_.set(offset, size, v);
   }
 
+  stateAt(at: bigint, offset: number, size: Size): bigint {
+    return this.state_.get(Number(at) + offset, size);
+  }
+  setStateAt(at: bigint, offset: number, size: Size, v: bigint): void {
+    this.state_.set(Number(at) + offset, size, v);
+  }
+  stackDistance(o: Operand): bigint {
+    const d = (o as unknown as OracleOperand).decoded;
+    if (d.kind !== 'reg' || d.class !== 'st') throw new Error('only an x87 stack register has a distance');
+    return BigInt(d.index * 16);
+  }
+
   // --- arithmetic flags
   flagRes(): bigint {
     return this.state_.get(STATE.flagRes, 8);
@@ -226,6 +241,9 @@ export class OracleBuilder implements Builder<bigint, bigint> {
   // --- control flow
   nextRip(): bigint {
     return this.next;
+  }
+  thisRip(): bigint {
+    return this.start;
   }
   private cutRip(rip: bigint): bigint {
     return this.mode.bits === 64 ? u(rip) : this.zext(rip, 4);

@@ -1,10 +1,10 @@
 // The Builder whose values are WebAssembly locals: running a semantics function on it emits the code of one interpreter handler.
 // An operand's shape says in which field of the record it is named; the values and their arithmetic are in wasm-values.ts.
 
-import { PARAM, REC, RECORD_SIZE, STOP } from '../exec/records.ts';
-import { I32, I64, OP } from '../exec/wasm.ts';
+import { PARAM, REC, RECORD_SIZE, STOP, STOP_COUNT } from '../exec/records.ts';
+import { I32, I64, OP, type ValType } from '../exec/wasm.ts';
 import { CS, FS, HARDWARE, JUMP_CACHE_ENTRIES, JUMP_CACHE_GROUP, STATE, TLB_ENTRIES } from '../state.ts';
-import type { Builder, Operand, Readable, SimdBuilder, Size, Writable } from './builder.ts';
+import type { Builder, Operand, Readable, SimdBuilder, Size, Subroutine, Writable } from './builder.ts';
 import { createSimd, type XVal } from './wasm-simd.ts';
 import { type Val, WasmValues } from './wasm-values.ts';
 
@@ -23,6 +23,8 @@ export type OperandShape =
   | { readonly kind: 'mm'; readonly size: number; readonly field: number }
   /** ENTER has two immediates: the second, of 4 bytes at most, is in the record's high half of the first. */
   | { readonly kind: 'imm'; readonly size: number; readonly second: boolean }
+  /** An x87 stack register; `field` holds 16 times its number. */
+  | { readonly kind: 'st'; readonly size: number; readonly field: number }
   | { readonly kind: 'rel'; readonly near: boolean }
   | {
       readonly kind: 'mem';
@@ -41,8 +43,10 @@ export interface StagedOperand extends Operand {
 
 /** Functions that handlers import from TypeScript, after the exits. */
 export const IMPORTS = { probe: 0, commit: 1, segment: 2 } as const;
-/** Type indices in every handler module: a handler, (i32, i32) -> i32, and (i32, i32). */
-export const TYPE = { handler: 0, query: 1, commit: 2 } as const;
+/** Type indices in every handler module: a handler, (i32, i32) -> i32, (i32, i32), and a Subroutine. */
+export const TYPE = { handler: 0, query: 1, commit: 2, subroutine: 3 } as const;
+/** Parameters of a subroutine, all i64: as many as a handler has, so that locals are numbered alike. */
+const SUBROUTINE_PARAMS = 5;
 
 interface Cell {
   readonly host: number;
@@ -50,7 +54,7 @@ interface Cell {
 }
 
 export class WasmBuilder extends WasmValues implements Builder<Val, XVal> {
-  readonly mode: {
+  mode: {
     readonly bits: 16 | 32 | 64;
     readonly stackSize: 2 | 4 | 8;
     readonly addrSize: 2 | 4 | 8;
@@ -59,6 +63,8 @@ export class WasmBuilder extends WasmValues implements Builder<Val, XVal> {
   readonly x: SimdBuilder<Val, XVal>;
   /** Set when the instruction always leaves its block (an unconditional jump). */
   ends = false;
+  /** What the code calls: it must be in the table before the code runs. */
+  readonly subroutines = new Set<Subroutine>();
   protected readonly flat: boolean;
   protected readonly nextRipAt: number;
   /** Host addresses of 'rw' memory operands, checked when they were read. */
@@ -212,6 +218,37 @@ export class WasmBuilder extends WasmValues implements Builder<Val, XVal> {
     this.get(PARAM.cpu);
     this.push64(v);
     this.mem(this.storeOp(size), offset);
+  }
+
+  private pushAt(at: Val): void {
+    this.get(PARAM.cpu);
+    this.push32(at);
+    this.code.push(OP.i32_add);
+  }
+  stateAt(at: Val, offset: number, size: Size): Val {
+    this.pushAt(at);
+    return this.loadAs(size, offset);
+  }
+  setStateAt(at: Val, offset: number, size: Size, v: Val): void {
+    this.pushAt(at);
+    this.push64(v);
+    this.mem(this.storeOp(size), offset);
+  }
+  stackDistance(o: Operand): Val {
+    const s = this.shape(o);
+    if (s.kind !== 'st') throw new Error('only an x87 stack register has a distance');
+    this.get(PARAM.rec);
+    this.mem(OP.i32_load16_u, REC.fields + s.field * 2);
+    return this.take(I32, 7);
+  }
+  call(f: Subroutine, ...args: Val[]): readonly [Val, Val] {
+    this.subroutines.add(f);
+    for (const v of args) this.push64(v);
+    for (let i = args.length; i < SUBROUTINE_PARAMS; i++) this.c64(0n);
+    this.c32(STOP_COUNT + f.slot);
+    this.op(OP.call_indirect, TYPE.subroutine, 0);
+    const second = this.take(I64, 64);
+    return [this.take(I64, 64), second];
   }
 
   /** Segment arithmetic: the linear address of an offset, limit and rights checked outside 64-bit and flat code. */
@@ -393,6 +430,13 @@ export class WasmBuilder extends WasmValues implements Builder<Val, XVal> {
     this.mem(OP.i64_load, this.nextRipAt);
     return this.take(I64, 64);
   }
+  thisRip(): Val {
+    this.push64(this.nextRip());
+    this.get(PARAM.rec);
+    this.mem(OP.i64_load8_u, REC.length);
+    this.op(OP.i64_sub);
+    return this.mode.bits === 64 ? this.take(I64, 64) : this.zext(this.take(I64, 64), 4);
+  }
   goto(o: Operand): void {
     this.ends ||= this.depth === 0;
     this.branch(o, false);
@@ -524,4 +568,16 @@ export class WasmBuilder extends WasmValues implements Builder<Val, XVal> {
   slow(): void {
     this.stop(STOP.system);
   }
+}
+
+/** The body of a subroutine: its parameters are the first locals. */
+export function buildSubroutine(f: Subroutine): {
+  readonly type: number;
+  readonly locals: readonly ValType[];
+  readonly code: readonly number[];
+} {
+  const b = new WasmBuilder({ bits: 64, flat: true, stackSize: 8 }, 8, 0, false);
+  const arg = (local: number): Val => ({ type: I64, local, c: 0n, bits: 64 });
+  for (const v of f.sem(b, [arg(0), arg(1), arg(2), arg(3), arg(4)])) b.push64(v);
+  return { type: TYPE.subroutine, locals: b.locals, code: b.code };
 }
