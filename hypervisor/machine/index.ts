@@ -1,81 +1,11 @@
 // The emulated PC. It has never heard of Xen: nothing here imports from outside machine/.
 
-import { Context } from './context.ts';
-import { EmulatedCpu } from './exec/cpu.ts';
-import { Engine, type EngineKind } from './exec/engine.ts';
-import { Ram } from './mmu/ram.ts';
-import { CONTEXT_SIZE, CPU_STRIDE } from './state.ts';
-import { type CpuProfile, defaultProfile, PROFILES } from './system/cpuid.ts';
-
 export * from './addresses.ts';
 export { Context } from './context.ts';
 export type { Cpu, CpuEvent, WalkResult } from './cpu-api.ts';
 export { PF, RunExit } from './cpu-api.ts';
 export { EmulatedCpu } from './exec/cpu.ts';
 export { ENGINE_KINDS, type EngineKind } from './exec/engine.ts';
+export { createMachine, Machine, type MachineOptions } from './machine.ts';
 export { Ram } from './mmu/ram.ts';
 export * from './state.ts';
-
-export interface MachineOptions {
-  /** RAM in bytes, a whole number of pages; with the engine's own memory it must fit in 4 GiB. */
-  readonly ramBytes: number;
-  /** Number of CPUs, 1 to 64. */
-  readonly cpus: number;
-  /** Name of a CPUID profile (system/cpuid.ts). */
-  readonly profile?: string;
-  /** Saved contexts (vCPUs) that the machine has room for. */
-  readonly contexts?: number;
-  /** 'jit' unless told. */
-  readonly engine?: EngineKind;
-}
-
-const KIB = 1024;
-const MIB = 1024 * KIB;
-const FIRST_CPU = 64 * KIB;
-const ARENA_SIZE = 64 * MIB;
-
-export class Machine {
-  readonly ram: Ram;
-  readonly cpus: readonly EmulatedCpu[];
-  readonly engine: Engine;
-  readonly profile: CpuProfile;
-  private nextContext: number;
-  private readonly contextEnd: number;
-  private readonly freeContexts: number[] = [];
-
-  constructor(options: MachineOptions) {
-    const contexts = options.contexts ?? 1024;
-    const contextBase = FIRST_CPU + options.cpus * CPU_STRIDE;
-    const arena = Math.ceil((contextBase + contexts * CONTEXT_SIZE) / MIB) * MIB;
-    this.nextContext = contextBase;
-    this.contextEnd = contextBase + contexts * CONTEXT_SIZE;
-    this.ram = new Ram(options.ramBytes, arena + ARENA_SIZE);
-    const name = options.profile ?? defaultProfile.name;
-    const profile = PROFILES[name];
-    if (!profile) throw new RangeError(`CPU profile '${name}' is not known: there are ${Object.keys(PROFILES).join(', ')}`);
-    this.profile = profile;
-    this.engine = new Engine(this.ram, FIRST_CPU, arena, ARENA_SIZE, (feature) => profile.features.has(feature), {
-      jit: (options.engine ?? 'jit') === 'jit',
-    });
-    for (let i = 0; i < options.cpus; i++) this.engine.cpus.push(new EmulatedCpu(this.engine, i, FIRST_CPU + i * CPU_STRIDE, profile));
-    this.cpus = this.engine.cpus;
-  }
-
-  /** A register file to put a context aside in; cleared. Throws when there are too many. */
-  allocContext(): Context {
-    const reused = this.freeContexts.pop();
-    if (reused === undefined && this.nextContext + CONTEXT_SIZE > this.contextEnd)
-      throw new RangeError('the machine has no room for another context');
-    const base = reused ?? this.nextContext;
-    if (reused === undefined) this.nextContext += CONTEXT_SIZE;
-    const c = new Context(this.ram, base);
-    c.clear();
-    return c;
-  }
-  freeContext(c: Context): void {
-    this.freeContexts.push(c.base);
-  }
-}
-
-/** Builds a machine: RAM, CPUs at their reset state, no devices. */
-export const createMachine = (options: MachineOptions): Machine => new Machine(options);

@@ -1,7 +1,7 @@
 // The I/O APIC: 24 pins, each with a redirection entry (Intel 82093AA data sheet, order number 290566), with the EOI register that version
 // 0x20 has.
 
-import { type ApicMessage, DELIVERY } from './apic-message.ts';
+import { type ApicMessage, DELIVERY, destinationOf8 } from './apic-message.ts';
 import type { MemoryDevice } from './bus.ts';
 
 export const IOAPIC_BASE = 0xfec0_0000;
@@ -91,19 +91,13 @@ export class IoApic implements MemoryDevice {
     const acknowledged = level && (delivery === DELIVERY.fixed || delivery === DELIVERY.lowest);
     if (acknowledged) s.low[pin] = low | REMOTE_IRR;
     const taken = this.send({
-      destination: s.high[pin]! >>> 24,
+      destination: destinationOf8(s.high[pin]! >>> 24, (low & LOGICAL) !== 0),
       logical: (low & LOGICAL) !== 0,
       delivery,
       vector: low & VECTOR,
       level,
     });
     if (!taken && acknowledged) s.low[pin] = s.low[pin]! & ~REMOTE_IRR;
-  }
-
-  /** Whether a pin passes the 8259's interrupt on (ExtINT), and is not masked: virtual wire mode through the I/O APIC. */
-  passesExtInt(pin: number): boolean {
-    const low = this.state.low[pin]!;
-    return !(low & MASKED) && ((low >>> 8) & 7) === DELIVERY.extInt;
   }
 
   /** EOI of a level-triggered vector, broadcast by a local APIC or written to the EOI register. */

@@ -2,7 +2,8 @@
 
 import type { Lin } from '../addresses.ts';
 import type { Context } from '../context.ts';
-import { CS, DS, ES, FS, GS, LDTR, RDX, SS, STATE, TR } from '../state.ts';
+import { CONTEXT_SIZE, CS, DS, ES, FS, GS, LDTR, RDX, SS, STATE, TR } from '../state.ts';
+import { CR0 } from './bits.ts';
 import { MXCSR_RESET } from './fpstate.ts';
 import { PAT_RESET } from './msr.ts';
 
@@ -26,4 +27,22 @@ export function resetContext(c: Context, signature: number): void {
   c.setU16(STATE.fcw, 0x40);
   c.setU16(STATE.ftw, 0x5555);
   c.setU32(STATE.mxcsr, MXCSR_RESET);
+}
+
+/** What INIT leaves as it is (SDM Vol 3A, Table 9-1): x87, MMX and XMM state, XCR0, the TSC, PAT. */
+const INIT_KEEPS: readonly (readonly [from: number, to: number])[] = [
+  [STATE.fcw, CONTEXT_SIZE],
+  [STATE.xcr0, STATE.dr],
+  [STATE.tscAux, STATE.cpl],
+];
+
+/** A context after INIT: as after RESET, but for what INIT keeps and for CR0.CD and NW. */
+export function initContext(c: Context, signature: number): void {
+  const kept = INIT_KEEPS.map(([from, to]) => c.ram.u8.slice(c.base + from, c.base + to));
+  const caching = c.u32(STATE.cr0) & (CR0.CD | CR0.NW);
+  resetContext(c, signature);
+  INIT_KEEPS.forEach(([from], i) => {
+    c.ram.u8.set(kept[i]!, c.base + from);
+  });
+  c.setHalves(STATE.cr0, CR0.ET | caching, 0);
 }

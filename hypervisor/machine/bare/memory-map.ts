@@ -1,0 +1,76 @@
+// The physical address map of the PC (82441FX data sheet, 3.2.18 and chapter 4): RAM with the hole for video memory and ROMs below 1 MiB,
+// the hole for devices below 4 GiB, the rest of RAM above it. Beside the guest's RAM lie frames that devices bring: ROMs, video memory.
+
+import type { PhysicalMap } from '../mmu/physical.ts';
+
+const KIB = 1024;
+const MIB = 1024 * KIB;
+const GIB = 1024 * MIB;
+export const VIDEO_HOLE = 640 * KIB;
+export const UPPER_MEMORY = 768 * KIB;
+/** Devices have [3 GiB, 4 GiB), as on QEMU's pc when there is more RAM than that. */
+export const PCI_HOLE = 3 * GIB;
+const TOP = 4 * GIB;
+
+export interface MemoryRange {
+  readonly base: number;
+  readonly size: number;
+}
+
+export class MemoryMap {
+  readonly physical: PhysicalMap;
+  /** RAM below 4 GiB ends here. */
+  readonly lowEnd: number;
+  /** RAM above 4 GiB ends here; 4 GiB when there is none. */
+  readonly highEnd: number;
+  private nextExtra: number;
+  private readonly onChange: () => void;
+
+  /** The first `guestBytes` of RAM are the guest's; what is left is for reserve(). `onChange` must flush the CPUs' TLBs. */
+  constructor(physical: PhysicalMap, guestBytes: number, onChange: () => void) {
+    this.physical = physical;
+    this.lowEnd = Math.min(guestBytes, PCI_HOLE);
+    this.highEnd = TOP + guestBytes - this.lowEnd;
+    this.nextExtra = guestBytes;
+    this.onChange = onChange;
+    physical.clear(this.highEnd);
+    physical.place(0, this.lowEnd, 0);
+    physical.place(TOP, this.highEnd - TOP, this.lowEnd);
+    physical.remove(VIDEO_HOLE, Math.min(UPPER_MEMORY, this.lowEnd) - VIDEO_HOLE);
+  }
+
+  /** Guest RAM above the hole under 1 MiB. Firmware decides what of [768 KiB, 1 MiB) a guest may use. */
+  get ranges(): readonly MemoryRange[] {
+    const all = [
+      { base: 0, size: VIDEO_HOLE },
+      { base: MIB, size: this.lowEnd - MIB },
+      { base: TOP, size: this.highEnd - TOP },
+    ];
+    return all.filter((r) => r.size > 0);
+  }
+
+  /** Frames of their own for a ROM or for video memory, zeroed: their offset in RAM. */
+  reserve(bytes: number): number {
+    const at = this.nextExtra;
+    if (at + bytes > this.physical.ram.size)
+      throw new RangeError(`the board has no room for another ${bytes} bytes of ROM or video memory`);
+    this.nextExtra += bytes;
+    return at;
+  }
+  /** Bytes of such frames. */
+  fill(offset: number, bytes: Uint8Array): void {
+    const { ram } = this.physical;
+    ram.writeBytes(offset as Parameters<typeof ram.writeBytes>[0], bytes);
+  }
+
+  /** Physical [at, at + length) shows RAM from an offset on: what reserve() gave, or the guest's own (shadow RAM lies at its own address). */
+  show(at: number, length: number, offset: number, access: 'rw' | 'ro'): void {
+    this.physical.place(at, length, offset, access === 'ro');
+    this.onChange();
+  }
+  /** Physical [at, at + length) belongs to devices. */
+  hide(at: number, length: number): void {
+    this.physical.remove(at, length);
+    this.onChange();
+  }
+}
