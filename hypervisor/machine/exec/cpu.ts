@@ -59,6 +59,8 @@ export class EmulatedCpu extends Context implements SystemCpu {
   private leaving: RunExit | undefined;
   private faulted = false;
   private watching = false;
+  /** The rest until the deadline is run in blocks cut to it: compiled code may have larger ones than its first record says. */
+  private cutting = false;
   private watchHits = 0;
 
   // An instruction that turns out to touch a device leaves threaded code before it has done anything, and is then run by itself: so the
@@ -100,6 +102,7 @@ export class EmulatedCpu extends Context implements SystemCpu {
 
   run(deadline: number): RunExit {
     this.leaving = undefined;
+    this.cutting = false;
     const { u32 } = this.ram;
     const fuelAt = (this.base + HARDWARE.fuel) >>> 2;
     while (this.leaving === undefined) {
@@ -172,6 +175,14 @@ export class EmulatedCpu extends Context implements SystemCpu {
         this.fault(what & 0xff, (what >>> 8) - 1);
         return;
       }
+      case STOP.hot:
+        this.rip = code.ripOf(rec);
+        this.engine.jit?.request(rec);
+        return;
+      case STOP.deadline:
+        this.rip = code.ripOf(rec);
+        this.cutting = true;
+        return;
       default:
         this.rip = code.ripOf(rec);
     }
@@ -278,7 +289,7 @@ export class EmulatedCpu extends Context implements SystemCpu {
       if (rec === 0) return 0;
       putJump(ram, this.base, rip, rec);
     }
-    if (ram.u8[rec + REC.left]! > budget) return this.find(rip, budget);
+    if (this.cutting || ram.u8[rec + REC.left]! > budget) return this.find(rip, budget);
     return rec;
   }
 

@@ -6,6 +6,7 @@ import { CPU_STRIDE } from '../state.ts';
 import { CodeCache } from './code-cache.ts';
 import type { EmulatedCpu } from './cpu.ts';
 import { Handlers } from './handlers.ts';
+import { EAGER, Jit, PATIENT } from './jit/jit.ts';
 import { ModeTable } from './mode.ts';
 import { Translator } from './translator.ts';
 
@@ -16,12 +17,15 @@ export type EngineKind = (typeof ENGINE_KINDS)[number];
 export interface EngineOptions {
   /** Compile hot regions? */
   readonly jit: boolean;
+  /** Compile each block when it is first entered, for tests. */
+  readonly eager?: boolean;
 }
 
 export class Engine {
   readonly ram: Ram;
   readonly physical: PhysicalMap;
-  readonly jit: boolean;
+  /** Undefined with the interpreter alone. */
+  readonly jit: Jit | undefined;
   readonly code: CodeCache;
   readonly handlers: Handlers;
   readonly translator: Translator;
@@ -33,7 +37,6 @@ export class Engine {
   constructor(ram: Ram, firstCpu: number, arena: number, arenaSize: number, hasFeature: (name: string) => boolean, options: EngineOptions) {
     this.ram = ram;
     this.physical = new PhysicalMap(ram);
-    this.jit = options.jit;
     this.firstCpu = firstCpu;
     this.code = new CodeCache(ram, arena, arenaSize);
     this.handlers = new Handlers(ram.memory, {
@@ -41,13 +44,15 @@ export class Engine {
       commit: (cpu, host) => this.cpuAt(cpu).commit(host),
       segment: (cpu, access) => this.cpuAt(cpu).segmentFromCode(access),
     });
-    this.translator = new Translator(ram, this.code, this.handlers, hasFeature);
+    this.jit = options.jit ? new Jit(ram, this.code, this.handlers, options.eager ? EAGER : PATIENT) : undefined;
+    this.translator = new Translator(ram, this.code, this.handlers, hasFeature, this.jit?.hotAfter ?? 0);
     ram.onCodeWrite = (at, length) => this.code.written(at, length);
     this.code.onProtect = (frame) => {
       for (const c of this.cpus) c.protectFrame(ram.base + frame * 4096);
     };
     this.code.onDrop = (page) => {
       this.translator.forget(page);
+      this.jit?.forget(page);
       for (const c of this.cpus) c.dropCode(page);
     };
   }
@@ -60,6 +65,7 @@ export class Engine {
   resetCode(): void {
     if (this.translator.isFull) this.handlers.reset();
     this.code.reset();
+    this.jit?.reset();
     this.translator.forget();
     for (const c of this.cpus) c.dropAllCode();
   }

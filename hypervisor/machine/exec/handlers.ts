@@ -3,9 +3,10 @@
 
 import type { AnyInsn } from '../isa/insn.ts';
 import type { Access, Subroutine } from '../stage/builder.ts';
+import { flagsFunction } from '../stage/jit-flags.ts';
 import { buildSubroutine, type HandlerMode, type OperandShape, type StagedOperand, TYPE, WasmBuilder } from '../stage/wasm-builder.ts';
 import { HARDWARE, STATE } from '../state.ts';
-import { FIRST_HANDLER, PARAM, STOP_COUNT } from './records.ts';
+import { COUNT_HANDLER, FIRST_HANDLER, PARAM, REC, STOP, STOP_COUNT } from './records.ts';
 import { buildModule, type FuncBody, type FuncType, I32, I64, OP } from './wasm.ts';
 
 export interface HandlerImports {
@@ -21,14 +22,17 @@ const TYPES: readonly FuncType[] = [
   { params: [I32, I32], results: [I32] },
   { params: [I32, I32], results: [] },
   { params: [I64, I64, I64, I64, I64], results: [I64, I64] },
+  { params: [I32, I64, I64, I64, I32], results: [I64, I32] },
 ];
 const FUNC_IMPORTS = [
   { name: 'probe', type: TYPE.query },
   { name: 'commit', type: TYPE.commit },
   { name: 'segment', type: TYPE.query },
 ];
-/** Large enough for every handler a guest has been seen to need (a Linux boot uses about 900); importing a table copies it. */
-const TABLE_SIZE = 4096;
+/** The table holds handlers below this index (a Linux boot uses about 900) and compiled regions from it on. Importing a table copies it. */
+const REGIONS = 3072;
+const TABLE_SIZE = 7168;
+export const REGION_SLOTS = TABLE_SIZE - REGIONS;
 /**
  * Modules after which all handlers are compiled again as one: hundreds of small modules lie scattered over the code space, and a kernel
  * boot took a quarter longer that way (29 s against 22 s).
@@ -68,10 +72,30 @@ function enterFunction(): FuncBody {
   return { type: TYPE.query, locals: emit.locals, code: emit.code };
 }
 
+/** Counts an entry to the block whose first record follows; the last of them stops with STOP.hot. */
+function countHandler(): FuncBody {
+  const b = new WasmBuilder({ bits: 64, flat: true, stackSize: 8 }, 8, 0, false);
+  const left = b.local(I32);
+  b.get(PARAM.rec);
+  b.get(PARAM.rec);
+  b.mem(OP.i32_load, REC.imm);
+  b.c32(1);
+  b.op(OP.i32_sub);
+  b.tee(left);
+  b.mem(OP.i32_store, REC.imm);
+  b.get(left);
+  b.op(OP.i32_eqz);
+  b.open(OP.if);
+  b.stop(STOP.hot);
+  b.close();
+  b.next();
+  return { type: TYPE.handler, locals: b.locals, code: b.code };
+}
+
 export class Handlers {
-  readonly enter: (cpu: number, rec: number) => number;
+  enter!: (cpu: number, rec: number) => number;
   private readonly env: WebAssembly.ModuleImports;
-  private readonly table: WebAssembly.Table;
+  private table!: WebAssembly.Table;
   private readonly indexOf = new Map<string, number>();
   private readonly pending: FuncBody[] = [];
   /** All handlers in use, and how many modules they were compiled in since they were last gathered in one. */
@@ -80,16 +104,39 @@ export class Handlers {
   private count = FIRST_HANDLER;
   private readonly subroutines = new Set<Subroutine>();
   /** By handler index: 1 when control never runs on to the next record. */
-  readonly endsBlock = new Uint8Array(TABLE_SIZE);
+  readonly endsBlock = new Uint8Array(REGIONS);
   modules = 0;
 
   constructor(memory: WebAssembly.Memory, imports: HandlerImports) {
+    this.env = { m: memory, probe: imports.probe, commit: imports.commit, segment: imports.segment };
+    this.renew();
+  }
+
+  /**
+   * Begins with a new table: what was compiled for the old one can be collected. Regions are forgotten, handlers keep their indices.
+   * Only when no threaded code is running.
+   */
+  renew(): void {
     this.table = new WebAssembly.Table({ element: 'anyfunc', initial: TABLE_SIZE });
-    this.env = { m: memory, t: this.table, probe: imports.probe, commit: imports.commit, segment: imports.segment };
+    this.env['t'] = this.table;
     const funcs = Array.from({ length: STOP_COUNT }, (_, i) => stopHandler(i));
-    const exports = this.instantiate([...funcs, enterFunction()]);
+    const exports = this.instantiate([...funcs, countHandler(), enterFunction()]);
     for (let i = 0; i < STOP_COUNT; i++) this.table.set(i, exports[`f${i}`]);
-    this.enter = exports[`f${STOP_COUNT}`] as (cpu: number, rec: number) => number;
+    this.table.set(COUNT_HANDLER, exports[`f${STOP_COUNT}`]);
+    // SAFE: enterFunction() has this type.
+    this.enter = exports[`f${STOP_COUNT + 1}`] as (cpu: number, rec: number) => number;
+    for (const f of this.subroutines) this.place(STOP_COUNT + f.slot, [buildSubroutine(f)]);
+    if (this.bodies.length > 0) this.place(FIRST_HANDLER, this.bodies);
+    this.scattered = 0;
+  }
+
+  /** Compiles regions into one module and puts them into their slots; the answer is the handler index of each. */
+  placeRegions(slots: readonly number[], funcs: readonly FuncBody[]): number[] {
+    const exports = this.instantiate([flagsFunction(), ...funcs]);
+    return slots.map((slot, i) => {
+      this.table.set(REGIONS + slot, exports[`f${i + 1}`]);
+      return REGIONS + slot;
+    });
   }
 
   /** Number of handlers made so far. */
@@ -99,7 +146,7 @@ export class Handlers {
 
   /** Places left in the table. */
   get room(): number {
-    return TABLE_SIZE - this.count - this.pending.length;
+    return REGIONS - this.count - this.pending.length;
   }
 
   /** Forgets all handlers. Only when no record is left that names one: a guest can ask for more of them than the table holds. */
@@ -136,7 +183,7 @@ export class Handlers {
     const known = this.indexOf.get(key);
     if (known !== undefined) return known;
     const index = this.count + this.pending.length;
-    if (index >= TABLE_SIZE) throw new Error('handler table is full');
+    if (index >= REGIONS) throw new Error('handler table is full');
     this.indexOf.set(key, index);
     const { body, ends, subroutines } = stage(insn, size, cc, addrSize, rep, mode, shapes);
     this.provide(subroutines);

@@ -17,7 +17,7 @@ export const REC = {
   fields: 8,
   /** i64: displacement (absolute for RIP-relative); for branches the target RIP. */
   disp: 16,
-  /** i64: immediate; for branches inside the page u32, the target record (0: not linked yet); across pages u32, the jump-cache slot. */
+  /** i64: immediate; for records that count u32, the entries left; for branches inside the page u32, the target record (0: not linked yet); across pages u32, the jump-cache slot. */
   imm: 24,
 } as const;
 
@@ -39,11 +39,17 @@ export const STOP = {
   again: 6,
   /** The instruction raises the exception in HARDWARE.scratch: vector, (error code + 1) << 8. Refund `left`. */
   raise: 7,
+  /** The block at this record has been entered often enough to be compiled. Refund `left`. */
+  hot: 8,
 } as const;
-export const STOP_COUNT = 8;
-/** Places in the handler table after those, for the functions that handlers call (Builder.call), and the first of the handlers proper. */
+export const STOP_COUNT = 9;
+/**
+ * Places in the handler table after those, for the functions that handlers call (Builder.call); the handler of the
+ * records that count entries to a block; and the first of the handlers proper.
+ */
 export const SUBROUTINE_SLOTS = 16;
-export const FIRST_HANDLER = STOP_COUNT + SUBROUTINE_SLOTS;
+export const COUNT_HANDLER = STOP_COUNT + SUBROUTINE_SLOTS;
+export const FIRST_HANDLER = COUNT_HANDLER + 1;
 
 /** Parameters of every handler. */
 export const PARAM = { cpu: 0, rec: 1, fuel: 2, res: 3, aux: 4 } as const;

@@ -4,7 +4,7 @@
 // page. Conditional branches that are not taken run on inside the block.
 
 import type { Lin, Mfn } from '../addresses.ts';
-import type { Decoded, DecodedOperand } from '../isa/decoded.ts';
+import type { Decoded, DecodedOperand, RelOperand } from '../isa/decoded.ts';
 import { type AnyInsn, insn } from '../isa/insn.ts';
 import type { Ram } from '../mmu/ram.ts';
 import type { OperandShape } from '../stage/wasm-builder.ts';
@@ -15,11 +15,14 @@ import { decodeAcross } from './decode-across.ts';
 import type { Handlers } from './handlers.ts';
 import { jumpSlot } from './jump-cache.ts';
 import type { ExecMode } from './mode.ts';
-import { REC, RECORD_SIZE, STOP } from './records.ts';
+import { COUNT_HANDLER, REC, RECORD_SIZE, STOP } from './records.ts';
 
 export const MAX_BLOCK = 48;
 /** For the records that end a block or detour (goto): two kinds in each mode. */
 const SPARE_HANDLERS = 64;
+
+/** A count that is not reached: a block that runs into the next page stays with the interpreter. */
+const NEVER_HOT = 0xffff_ffff;
 
 /** Ends a block that runs on: control goes to its operand, at no charge. */
 const GOTO = insn('(goto)', { sdm: '', forms: '', operands: { target: 'r' }, sem: (b, o) => b.goto(o.target) });
@@ -41,11 +44,14 @@ export class Translator {
   /** Whether the CPUID profile has a feature that an instruction asks for. */
   private readonly hasFeature: (name: string) => boolean;
   private readonly cursors = new Map<CodePage, { at: number; left: number }>();
+  /** Entries after which a block asks to be compiled; 0: blocks do not count. */
+  private readonly hotAfter: number;
   blocks = 0;
   instructions = 0;
 
-  constructor(ram: Ram, cache: CodeCache, handlers: Handlers, hasFeature: (name: string) => boolean) {
+  constructor(ram: Ram, cache: CodeCache, handlers: Handlers, hasFeature: (name: string) => boolean, hotAfter: number) {
     this.ram = ram;
+    this.hotAfter = hotAfter;
     this.cache = cache;
     this.handlers = handlers;
     this.hasFeature = hasFeature;
@@ -83,9 +89,12 @@ export class Translator {
     if (this.isFull) return undefined;
     const max = Math.min(q.limit ?? MAX_BLOCK, MAX_BLOCK);
     const temporary = q.limit !== undefined;
-    const start = temporary ? this.cache.scratchFor(page) : this.room(page, max + 1);
+    const start = temporary ? this.cache.scratchFor(page) : this.room(page, max + 2);
     if (start === undefined) return undefined;
     let at = start;
+    const counted = this.hotAfter > 0 && !temporary;
+    if (counted) at += RECORD_SIZE;
+    const first = at;
     let count = 0;
     let offset = q.offset;
     let ended = false;
@@ -129,7 +138,8 @@ export class Translator {
       } else this.goto(at, page, offset, temporary || straddle !== undefined);
       at += RECORD_SIZE;
     }
-    for (let i = 0; i < count; i++) this.ram.u8[start + i * RECORD_SIZE + REC.left] = count - i;
+    for (let i = 0; i < count; i++) this.ram.u8[first + i * RECORD_SIZE + REC.left] = count - i;
+    if (counted) this.countEntries(start, q.offset, count, straddle === undefined);
     if (!temporary) this.take(page, (at - start) / RECORD_SIZE);
     this.handlers.flush();
     this.instructions += count;
@@ -139,6 +149,15 @@ export class Translator {
     }
     if (!temporary) page.blocks.set(q.offset, start);
     return start;
+  }
+
+  /** The record before a block's first: it counts how often the block is entered, and is where compiled code takes over. */
+  private countEntries(at: number, offset: number, count: number, compilable: boolean): void {
+    this.clear(at);
+    this.ram.u16[(at + REC.pageOffset) >>> 1] = offset;
+    this.ram.u8[at + REC.left] = count;
+    this.ram.u32[(at + REC.imm) >>> 2] = compilable ? this.hotAfter : NEVER_HOT;
+    this.ram.u32[at >>> 2] = COUNT_HANDLER;
   }
 
   /** Whether the handlers' table may not hold what one more block needs. */
@@ -195,49 +214,24 @@ export class Translator {
     };
     let hasRel = false;
     for (const o of d.operands) {
-      switch (o.kind) {
-        case 'reg':
-          shapes.push(
-            o.class === 'gpr'
-              ? { kind: 'reg', size: o.size, field: put(STATE.gpr + o.index * 8 + (o.high ? 1 : 0)) }
-              : o.class === 'mm'
-                ? { kind: 'mm', size: o.size, field: put(STATE.fpr + o.index * 16) }
-                : o.class === 'st'
-                  ? { kind: 'st', size: o.size, field: put(o.index * 16) }
-                  : { kind: 'xmm', size: o.size, field: put(STATE.xmm + o.index * 16) },
-          );
-          break;
-        case 'imm': {
-          const second = shapes.some((s) => s.kind === 'imm');
-          shapes.push({ kind: 'imm', size: o.size, second });
-          if (!second) this.ram.u32[(at + REC.imm) >>> 2] = o.lo;
-          this.ram.u32[((at + REC.imm) >>> 2) + 1] = second ? o.lo : o.hi;
-          break;
+      const target = o.kind === 'rel' ? targetRip(d, o, page, offset) : undefined;
+      const shape = operandShape(o, d, put, { second: shapes.some((x) => x.kind === 'imm'), near: !far && target !== undefined && inPage(target, page) });
+      shapes.push(shape);
+      if (o.kind === 'imm') {
+        const second = shape.kind === 'imm' && shape.second;
+        if (!second) this.ram.u32[(at + REC.imm) >>> 2] = o.lo;
+        this.ram.u32[((at + REC.imm) >>> 2) + 1] = second ? o.lo : o.hi;
+      } else if (o.kind === 'rel' && target !== undefined) {
+        hasRel = true;
+        this.putLin(at + REC.disp, target);
+        if (shape.kind === 'rel' && !shape.near) this.ram.u32[(at + REC.imm) >>> 2] = jumpSlot(target);
+        this.putLin(at + REC.fields, next);
+      } else if (o.kind === 'mem') {
+        if (o.base === 16) this.putLin(at + REC.disp, next + o.disp);
+        else {
+          this.ram.u32[(at + REC.disp) >>> 2] = o.disp;
+          this.ram.u32[((at + REC.disp) >>> 2) + 1] = o.dispHi;
         }
-        case 'rel': {
-          hasRel = true;
-          const target = wrapRip(page.lin - mode.csBase + offset + d.length + o.disp, mode, d.opSize);
-          const near = !far && inPage(target, page);
-          shapes.push({ kind: 'rel', near });
-          this.putLin(at + REC.disp, target);
-          if (!near) this.ram.u32[(at + REC.imm) >>> 2] = jumpSlot(target);
-          this.putLin(at + REC.fields, next);
-          break;
-        }
-        case 'mem': {
-          const rip = o.base === 16;
-          const base = o.base >= 0 && !rip ? put(STATE.gpr + o.base * 8) : -1;
-          const index = o.index >= 0 ? put(STATE.gpr + o.index * 8) : -1;
-          shapes.push({ kind: 'mem', size: o.size, seg: o.seg, addrSize: d.addrSize, base, index, scale: index >= 0 ? o.scale : 0 });
-          if (rip) this.putLin(at + REC.disp, next + o.disp);
-          else {
-            this.ram.u32[(at + REC.disp) >>> 2] = o.disp;
-            this.ram.u32[((at + REC.disp) >>> 2) + 1] = o.dispHi;
-          }
-          break;
-        }
-        default:
-          throw new Error(`operand of kind ${o.kind} in staged ${i.mnemonic}`);
       }
     }
     if (!hasRel && !d.operands.some((o) => o.kind === 'imm')) this.putLin(at + REC.imm, next);
@@ -263,8 +257,49 @@ export class Translator {
 const STAGED_CLASSES: ReadonlySet<string> = new Set(['gpr', 'mm', 'xmm', 'st']);
 const isSystemOperand = (o: DecodedOperand): boolean => o.kind === 'far' || (o.kind === 'reg' && !STAGED_CLASSES.has(o.class));
 
+/** What staged code is specialised for; `put` says where the record names a register, given by its offset in the CPU's state. */
+export function operandShape(
+  o: DecodedOperand,
+  d: Decoded,
+  put: (stateOffset: number) => number,
+  { second = false, near = false } = {},
+): OperandShape {
+  switch (o.kind) {
+    case 'reg': {
+      const { size } = o;
+      if (o.class === 'gpr') return { kind: 'reg', size, field: put(STATE.gpr + o.index * 8 + (o.high ? 1 : 0)) };
+      if (o.class === 'mm') return { kind: 'mm', size, field: put(STATE.fpr + o.index * 16) };
+      if (o.class === 'st') return { kind: 'st', size, field: put(o.index * 16) };
+      return { kind: 'xmm', size, field: put(STATE.xmm + o.index * 16) };
+    }
+    case 'imm':
+      return { kind: 'imm', size: o.size, second };
+    case 'rel':
+      return { kind: 'rel', near };
+    case 'mem': {
+      const base = o.base >= 0 && o.base !== 16 ? put(STATE.gpr + o.base * 8) : -1;
+      const index = o.index >= 0 ? put(STATE.gpr + o.index * 8) : -1;
+      return { kind: 'mem', size: o.size, seg: o.seg, addrSize: d.addrSize, base, index, scale: index >= 0 ? o.scale : 0 };
+    }
+    default:
+      throw new Error(`operand of kind ${o.kind} in staged ${d.insn.mnemonic}`);
+  }
+}
+
+/** Where a relative branch at an offset of a page goes. */
+export function targetRip(d: Decoded, o: RelOperand, page: CodePage, offset: number): Lin {
+  return wrapRip(page.lin - page.mode.csBase + offset + d.length + o.disp, page.mode, d.opSize);
+}
+/** The same as an offset in the page; -1 when the instruction does not branch, or leaves the page. */
+export function branchOffset(d: Decoded, page: CodePage, offset: number): number {
+  const o = d.operands.find((x) => x.kind === 'rel');
+  if (!o) return -1;
+  const target = targetRip(d, o, page, offset);
+  return inPage(target, page) ? target + page.mode.csBase - page.lin : -1;
+}
+
 /** RIP, EIP or IP arithmetic. */
-function wrapRip(rip: number, mode: ExecMode, opSize = 8): Lin {
+export function wrapRip(rip: number, mode: ExecMode, opSize = 8): Lin {
   if (mode.bits === 64) return rip as Lin;
   const v = rip >>> 0;
   return (opSize === 2 ? v & 0xffff : v) as Lin;

@@ -8,6 +8,7 @@ export type ValType = typeof I32 | typeof I64 | typeof V128;
 
 /** Opcodes by their names in the text format. */
 export const OP = {
+  unreachable: 0x00,
   block: 0x02,
   loop: 0x03,
   if: 0x04,
@@ -45,6 +46,7 @@ export const OP = {
   i32_lt_s: 0x48,
   i32_lt_u: 0x49,
   i32_gt_u: 0x4b,
+  i32_le_u: 0x4d,
   i64_eqz: 0x50,
   i64_eq: 0x51,
   i64_ne: 0x52,

@@ -44,7 +44,7 @@ export interface StagedOperand extends Operand {
 /** Functions that handlers import from TypeScript, after the exits. */
 export const IMPORTS = { probe: 0, commit: 1, segment: 2 } as const;
 /** Type indices in every handler module: a handler, (i32, i32) -> i32, (i32, i32), and a Subroutine. */
-export const TYPE = { handler: 0, query: 1, commit: 2, subroutine: 3 } as const;
+export const TYPE = { handler: 0, query: 1, commit: 2, subroutine: 3, flags: 4 } as const;
 /** Parameters of a subroutine, all i64: as many as a handler has, so that locals are numbered alike. */
 const SUBROUTINE_PARAMS = 5;
 

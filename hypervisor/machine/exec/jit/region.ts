@@ -1,0 +1,130 @@
+// What is compiled together: the blocks of one page of guest code that can be reached from a hot one by branches inside the page, as far
+// as the interpreter has been there.
+//
+// The interpreter's blocks overlap (a branch into the middle of one begins another); here every instruction belongs to one block.
+
+import type { Ram } from '../../mmu/ram.ts';
+import type { Decoded } from '../../isa/decoded.ts';
+import type { CodePage } from '../code-cache.ts';
+import { decode } from '../decode.ts';
+import { REC, RECORD_SIZE, STOP } from '../records.ts';
+import { branchOffset } from '../translator.ts';
+
+/** More instructions than this are left to other regions. */
+const MAX_INSTRUCTIONS = 320;
+
+export interface RegionInsn {
+  readonly offset: number;
+  readonly rec: number;
+  readonly left: number;
+  readonly length: number;
+  /** Undefined: TypeScript executes it. */
+  readonly decoded: Decoded | undefined;
+  /** Control never runs on to the next instruction. */
+  readonly ends: boolean;
+  /** Page offset that a relative branch goes to, or -1 when there is none or it leaves the page. */
+  readonly target: number;
+}
+
+export interface RegionBlock {
+  readonly insns: readonly RegionInsn[];
+  /** Block that control runs on into, or -1. */
+  readonly next: number;
+  /** Record that goes on where the block ends without a branch, or 0. */
+  readonly onward: number;
+}
+
+export interface Region {
+  readonly page: CodePage;
+  /** Record by which the region is entered. */
+  readonly head: number;
+  /** The first one is the head. */
+  readonly blocks: readonly RegionBlock[];
+  readonly blockAt: ReadonlyMap<number, number>;
+}
+
+export function collectRegion(ram: Ram, endsBlock: Uint8Array, page: CodePage, headOffset: number): Region | undefined {
+  const head = page.blocks.get(headOffset);
+  if (head === undefined || page.straddles.has(headOffset)) return undefined;
+  const insns = new Map<number, RegionInsn>();
+  const onward = new Map<number, number>();
+  const leaders = new Set([headOffset]);
+  const work = [headOffset];
+  const seen = new Set<number>();
+  for (let next = work.shift(); next !== undefined && insns.size < MAX_INSTRUCTIONS; next = work.shift()) {
+    const start = page.blocks.get(next);
+    if (seen.has(next) || start === undefined || page.straddles.has(next)) continue;
+    seen.add(next);
+    const end = walk(ram, endsBlock, page, start + RECORD_SIZE, next, insns, onward);
+    if (end >= 0) work.unshift(end);
+    for (let offset = next, i = insns.get(offset); i && !seen.has(offset + 0x10000); i = insns.get(offset)) {
+      seen.add(offset + 0x10000);
+      if (i.target >= 0) {
+        leaders.add(i.target);
+        work.push(i.target);
+      }
+      offset += i.length;
+      if (i.ends) break;
+    }
+  }
+  return { page, head, ...cut(insns, onward, leaders, headOffset) };
+}
+
+/** Follows the records of one block; the offset at which it runs on elsewhere in the page, or -1. */
+function walk(
+  ram: Ram,
+  endsBlock: Uint8Array,
+  page: CodePage,
+  first: number,
+  from: number,
+  insns: Map<number, RegionInsn>,
+  onward: Map<number, number>,
+): number {
+  const bytes = ram.base + page.frame * 4096;
+  let offset = from;
+  for (let rec = first; ; rec += RECORD_SIZE) {
+    const handler = ram.u32[rec >>> 2]!;
+    const length = ram.u8[rec + REC.length]!;
+    if (handler !== STOP.system && length === 0) {
+      onward.set(offset, rec);
+      return offset < 4096 ? offset : -1;
+    }
+    if (insns.has(offset)) return -1;
+    const left = ram.u8[rec + REC.left]!;
+    const d = handler === STOP.system ? undefined : decode(ram.u8, bytes + offset, 4096 - offset, page.mode);
+    if (d === undefined || typeof d === 'string') {
+      insns.set(offset, { offset, rec, left, length, decoded: undefined, ends: true, target: -1 });
+      return -1;
+    }
+    const ends = endsBlock[handler] === 1;
+    // A call comes back by a return: what follows it is a region of its own, and so is what it calls.
+    const target = d.insn.mnemonic === 'CALL' ? -1 : branchOffset(d, page, offset);
+    insns.set(offset, { offset, rec, left, length, decoded: d, ends, target });
+    if (ends) return -1;
+    offset += length;
+  }
+}
+
+function cut(
+  insns: ReadonlyMap<number, RegionInsn>,
+  onward: ReadonlyMap<number, number>,
+  leaders: ReadonlySet<number>,
+  headOffset: number,
+): { blocks: RegionBlock[]; blockAt: Map<number, number> } {
+  const blockAt = new Map<number, number>();
+  for (const offset of leaders) if (insns.has(offset)) blockAt.set(offset, blockAt.size);
+  if (blockAt.get(headOffset) !== 0) throw new Error('a region without its head');
+  const blocks = [...blockAt.keys()].map((leader): RegionBlock => {
+    const list: RegionInsn[] = [];
+    for (let offset = leader; ; ) {
+      const i = insns.get(offset);
+      if (!i) return { insns: list, next: -1, onward: onward.get(offset) ?? 0 };
+      list.push(i);
+      if (i.ends) return { insns: list, next: -1, onward: 0 };
+      offset += i.length;
+      const next = blockAt.get(offset);
+      if (next !== undefined) return { insns: list, next, onward: 0 };
+    }
+  });
+  return { blocks, blockAt };
+}
