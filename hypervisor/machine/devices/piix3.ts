@@ -1,0 +1,97 @@
+// The ISA bridge of the PIIX3 (Intel 82371SB, order 290550): routes the four PCI interrupt wires to ISA interrupts and resets the machine.
+// Register values at power-on are those of QEMU's `pc` machine.
+
+import type { IrqLine, PortDevice } from './bus.ts';
+import { PciFunction } from './pci-function.ts';
+
+/** PIRQRC[A:D] (290550, 2.2.12): bit 7 switches the wire off, bits 3:0 name an ISA interrupt. */
+const PIRQRC = 0x60;
+const PIRQ_OFF = 0x80;
+
+/** RCR, port 0xCF9 (290550, 2.5.8.1): a 0 to 1 transition of bit 2 resets; bit 1 makes it a hard reset. */
+const RCR_CPU = 4;
+
+export interface Piix3State {
+  /** Bit n: PIRQ wire n is asserted. */
+  wires: number;
+  resetControl: number;
+}
+
+const INITIAL: readonly (readonly [number, number])[] = [
+  [0x07, 0x02],
+  [0x4c, 0x4d],
+  [0x4e, 0x03],
+  [0x60, 0x80],
+  [0x61, 0x80],
+  [0x62, 0x80],
+  [0x63, 0x80],
+  [0x69, 0x02],
+  [0x70, 0x80],
+  [0x76, 0x0c],
+  [0x77, 0x0c],
+  [0x78, 0x02],
+  [0xa0, 0x08],
+  [0xa8, 0x0f],
+];
+
+export class Piix3 extends PciFunction {
+  readonly router: Piix3State = { wires: 0, resetControl: 0 };
+  /** ISA interrupt lines 0 to 15, as inputs of the 8259s and of the I/O APIC alike. */
+  private readonly isa: readonly IrqLine[];
+  private readonly levels: boolean[] = new Array(16).fill(false);
+  private readonly onReset: () => void;
+
+  constructor(isa: readonly IrqLine[], onReset: () => void) {
+    super({
+      vendor: 0x8086,
+      device: 0x7000,
+      classCode: 0x060100,
+      subsystemVendor: 0x1af4,
+      subsystem: 0x1100,
+      multifunction: true,
+    });
+    this.isa = isa;
+    this.onReset = onReset;
+    for (const [at, v] of INITIAL) this.config[at] = v;
+    for (let at = 0x40; at < 0x100; at++) this.writable[at] = 0xff;
+    this.rememberInitial();
+  }
+
+  /** For PciBus.onPirq. */
+  readonly pirq = (wire: number, level: boolean): void => {
+    this.router.wires = level ? this.router.wires | (1 << wire) : this.router.wires & ~(1 << wire);
+    this.route();
+  };
+
+  protected override written(at: number, size: number): void {
+    if (at < PIRQRC + 4 && at + size > PIRQRC) this.route();
+  }
+  /** Drives each ISA interrupt with the OR of the wires that are routed to it. */
+  private route(): void {
+    let asserted = 0;
+    for (let wire = 0; wire < 4; wire++) {
+      const r = this.config[PIRQRC + wire]!;
+      if (!(r & PIRQ_OFF) && this.router.wires & (1 << wire)) asserted |= 1 << (r & 15);
+    }
+    for (let irq = 0; irq < 16; irq++) {
+      const level = (asserted & (1 << irq)) !== 0;
+      if (level === this.levels[irq]) continue;
+      this.levels[irq] = level;
+      this.isa[irq]?.(level);
+    }
+  }
+
+  readonly resetControl: PortDevice = {
+    in: () => this.router.resetControl,
+    out: (_port, _size, value) => {
+      const before = this.router.resetControl;
+      this.router.resetControl = value & 6;
+      if (value & RCR_CPU && !(before & RCR_CPU)) this.onReset();
+    },
+  };
+
+  override reset(): void {
+    this.router.resetControl = 0;
+    super.reset();
+  }
+}
