@@ -6,8 +6,8 @@ import { EmulatedCpu } from '../exec/cpu.ts';
 import { Engine } from '../exec/engine.ts';
 import { Ram } from '../mmu/ram.ts';
 import { CPU_STRIDE, CS, DS, ES, FS, GS, SS, STATE } from '../state.ts';
-import { decode } from '../exec/decode.ts';
-import { defaultProfile } from '../system/cpuid.ts';
+import { defaultProfile, IMPLEMENTED, withFeatures } from '../system/cpuid.ts';
+import { executeSystem, HANDLERS } from '../system/execute.ts';
 import {
   type Case,
   CODE_START,
@@ -91,10 +91,10 @@ function prepare(cpu: EmulatedCpu, c: Case): void {
   cpu.setSegment(CS, codeSelector(c.bits), CODE_ATTRIBUTES[c.bits], codeLimit(c.bits), Number(codeBase(c.bits)));
   const attributes = c.bits === 16 ? DATA16_ATTRIBUTES : DATA_ATTRIBUTES;
   for (const seg of [DS, ES, SS]) cpu.setSegment(seg, dataSelector(c.bits), attributes, dataLimit(c.bits), Number(dataBase(c.bits)));
-  cpu.setSegment(GS, 0, c.bits === 64 ? 0 : DATA_ATTRIBUTES, ALL, c.bits === 64 ? Number(GS_BASE) : 0);
   if (c.bits === 64) cpu.setSegment(FS, 0, 0, ALL, Number(FS_BASE));
   else cpu.setSegment(FS, fsSelector(c.bits), DATA16_ATTRIBUTES, FS_LIMIT, Number(FS_BASE));
   ram.u8.set(c.fxsave.subarray(160, 416), cpu.base + STATE.xmm);
+  cpu.setSegment(GS, 0, 0, ALL, c.bits === 64 ? Number(GS_BASE) : 0);
   const fx = new DataView(c.fxsave.buffer, c.fxsave.byteOffset);
   cpu.setU32(STATE.mxcsr, fx.getUint32(24, true));
   loadX87(new DataView(ram.u8.buffer, cpu.base), c.fxsave);
@@ -147,7 +147,7 @@ function runCase(cpu: EmulatedCpu, c: Case, slice: number): Outcome | undefined 
 function createCpu(): EmulatedCpu {
   const ram = new Ram(MIB, ARENA + ARENA_SIZE);
   const engine = new Engine(ram, FIRST_CPU, ARENA, ARENA_SIZE, () => true, { jit: false });
-  const cpu = new EmulatedCpu(engine, 0, FIRST_CPU, defaultProfile);
+  const cpu = new EmulatedCpu(engine, 0, FIRST_CPU, withFeatures(defaultProfile, [...IMPLEMENTED]));
   engine.cpus.push(cpu);
   mapPages(ram);
   cpu.setU32(STATE.cr0, CR0 >>> 0);
