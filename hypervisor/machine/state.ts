@@ -57,6 +57,7 @@ export const STATE = {
   tscOffset: 0x200, // f64, added to the cycle counter by RDTSC
   pat: 0x208,
   cpl: 0x210, // u32
+  pkru: 0x214, // u32
   /** x87 control: FCW u16, FSW u16 (TOP inside), FTW u16 as the full tag word, FOP u16, FIP u64, FDP u64. */
   fcw: 0x220,
   fsw: 0x222,
@@ -67,6 +68,8 @@ export const STATE = {
   mxcsr: 0x238, // u32
   /** x87 registers R0..R7 by physical number, 16 bytes each: 64-bit significand, then 16 bits of sign and exponent. */
   fpr: 0x240, // 8 x 16
+  /** PAE paging: the four page-directory pointers, read when CR3 is loaded (SDM Vol 3A, 4.4.1). */
+  pdpte: 0x2c0, // 4 x u64
   xmm: 0x300, // 16 x 16
   ymmHigh: 0x400, // 16 x 16, kept for AVX
 } as const;

@@ -11,11 +11,11 @@ import { type CpuEvent, PF, RunExit, type WalkResult } from '../cpu-api.ts';
 import type { Decoded } from '../isa/decoded.ts';
 import type { PhysicalMap } from '../mmu/physical.ts';
 import { Tlb } from '../mmu/tlb.ts';
-import { type PagingMode, Walker } from '../mmu/walk.ts';
+import { IMPLICIT, type PagingMode, Walker } from '../mmu/walk.ts';
 import { EFLAGS, HARDWARE, SS, STATE } from '../state.ts';
 import { CR0, CR4, EFER } from '../system/bits.ts';
 import type { CpuProfile } from '../system/cpuid.ts';
-import { anyBreakpoint, checkExecuteBreakpoint, DR6, matchData, recordDebug } from '../system/debug.ts';
+import { anyBreakpoint, checkExecuteBreakpoint, matchData } from '../system/debug.ts';
 import { deliverFault, deliverInterrupt } from '../system/deliver.ts';
 import { executeSystem } from '../system/execute.ts';
 import {
@@ -28,12 +28,13 @@ import {
   type SystemCpu,
   type ThreadState,
 } from '../system/ports.ts';
+import { beginStep, endStep, type Step } from '../system/single-step.ts';
 import type { CodePage } from './code-cache.ts';
 import { decode } from './decode.ts';
 import { decodeAcross } from './decode-across.ts';
 import type { Engine } from './engine.ts';
 import { dropAllJumps, dropJumps, getJump, putJump } from './jump-cache.ts';
-import type { ExecMode } from './mode.ts';
+import { type ExecMode, fitsLimit } from './mode.ts';
 import { REC, STOP } from './records.ts';
 
 const MAX_FUEL = 0x3fff_ffff;
@@ -61,7 +62,8 @@ export class EmulatedCpu extends Context implements SystemCpu {
   private watching = false;
   /** The rest until the deadline is run in blocks cut to it: compiled code may have larger ones than its first record says. */
   private cutting = false;
-  private watchHits = 0;
+  /** #AC is on (CR0.AM, EFLAGS.AC, CPL 3): as while watching, no data access may hit the TLB, so that each one is seen. */
+  private aligning = false;
 
   // An instruction that turns out to touch a device leaves threaded code before it has done anything, and is then run by itself: so the
   // device sees the exact time, sees each access once, and what it asks for (an interrupt) is taken before the next instruction.
@@ -93,7 +95,7 @@ export class EmulatedCpu extends Context implements SystemCpu {
     this.thread = createThreadState(id + 1);
     this.tlb = new Tlb(engine.ram, base);
     this.physical = engine.physical;
-    this.walker = new Walker(engine.physical);
+    this.walker = new Walker(engine.physical, base, profile);
     this.mode = engine.modes.of(this);
     this.modeChanged();
   }
@@ -129,6 +131,10 @@ export class EmulatedCpu extends Context implements SystemCpu {
       }
       // An interrupt that comes with the deadline must still find the shadow of the last instruction: so it ends only here.
       this.thread.interruptShadow = false;
+      // RF lasts for one instruction; a fault keeps it (SDM Vol 3B, 17.3.1.1).
+      const resume = this.u32(STATE.eflags) & EFLAGS.RF;
+      if (resume) this.setU32(STATE.eflags, this.u32(STATE.eflags) & ~EFLAGS.RF);
+      const step = stepping ? this.beginStep(trap) : undefined;
       const fuel = budget - this.ram.u8[rec + REC.left]!;
       u32[fuelAt] = fuel;
       const stop = this.engine.handlers.enter(this.base, rec);
@@ -136,8 +142,9 @@ export class EmulatedCpu extends Context implements SystemCpu {
       const owed = this.refund(stop, at);
       this.cycles += budget - ((u32[fuelAt]! | 0) + owed);
       this.stopped(stop, at);
+      if (resume && (this.faulted || this.touchesDevice)) this.setU32(STATE.eflags, this.u32(STATE.eflags) | EFLAGS.RF);
+      if (step !== undefined) endStep(this, step, !this.faulted && !this.touchesDevice, this.leaving !== undefined);
       if (this.touchesDevice) continue;
-      if (stepping && !this.faulted) this.stepped(trap);
       if (this.takeFault()) return RunExit.exception;
     }
     return this.leaving;
@@ -208,12 +215,16 @@ export class EmulatedCpu extends Context implements SystemCpu {
     if (first === 0) return undefined;
     const { ram } = this;
     const room = 4096 - (first & 0xfff);
-    const d = decode(ram.u8, first, room, this.mode);
-    if (d !== 'needBytes') return d;
-    const second = this.fetch((lin + room) as Lin);
-    if (second === 0) return undefined;
-    const whole = decodeAcross(ram.u8, first, second, this.mode);
-    return whole === 'needBytes' ? 'tooLong' : whole;
+    let d = decode(ram.u8, first, room, this.mode);
+    if (d === 'needBytes') {
+      // Bytes past the limit of CS are not fetched.
+      if (!fitsLimit(this.mode, rip, room + 1)) return 'tooLong';
+      const second = this.fetch((lin + room) as Lin);
+      if (second === 0) return undefined;
+      d = decodeAcross(ram.u8, first, second, this.mode);
+      if (d === 'needBytes') return 'tooLong';
+    }
+    return typeof d !== 'string' && !fitsLimit(this.mode, rip, d.length) ? 'tooLong' : d;
   }
 
   /**
@@ -226,17 +237,17 @@ export class EmulatedCpu extends Context implements SystemCpu {
       this.watching = armed;
       this.tlb.dropAll();
     }
-    this.watchHits = 0;
+    // What a load of SS held back comes with the instruction after it (SDM Vol 3A, 6.8.3).
+    const { thread } = this;
+    if (!thread.debugShadow) thread.debugHits = 0;
+    thread.debugShadow = false;
   }
-
-  /** After one instruction under EFLAGS.TF or an armed breakpoint: #DB as a trap (SDM Vol 3B, 17.3). */
-  private stepped(trap: boolean): void {
-    // RF lasts for one instruction.
-    this.setU32(STATE.eflags, this.u32(STATE.eflags) & ~EFLAGS.RF);
-    if (this.leaving !== undefined && !this.watchHits) return;
-    if (!trap && !this.watchHits) return;
-    recordDebug(this, this.watchHits | (trap ? DR6.BS : 0));
-    this.fault(1);
+  /** Notes what a single step must know of the instruction at RIP. */
+  private beginStep(trap: boolean): Step {
+    const d = this.decodeAt(this.rip);
+    // A fault in fetching comes again when the instruction is run.
+    this.faulted = false;
+    return beginStep(this, d === undefined || typeof d === 'string' ? undefined : d, trap);
   }
 
   /** Hands a recorded fault on; true when run() is to return it to the host. */
@@ -365,6 +376,7 @@ export class EmulatedCpu extends Context implements SystemCpu {
       this.pageFault(lin, w.errorCode);
       return 0;
     }
+    if (w.shift > 12) this.noteLargePage(lin);
     const at = this.physical.locate(w.maddr);
     if (at < 0) {
       // Nothing answers there: reads as ones, which is an undefined opcode.
@@ -381,7 +393,7 @@ export class EmulatedCpu extends Context implements SystemCpu {
   probe(lin: Lin, size: number, write: boolean, supervisor = false): number {
     const known = (lin & 0xfff) + size <= 4096 ? this.tlb.data(lin, write) : 0;
     if (known !== 0 && !supervisor) return known;
-    if (this.watching && !supervisor) this.watchHits |= matchData(this, lin, size, write);
+    if (this.watching && !supervisor) this.thread.debugHits |= matchData(this, lin, size, write);
     // An access that runs over the end of a flat 4 GiB segment is past its limit.
     if (
       this.mode.bits === 64 || supervisor
@@ -390,9 +402,11 @@ export class EmulatedCpu extends Context implements SystemCpu {
     )
       return Number(this.fault(13, 0));
     const offset = ((lin % 4096) + 4096) % 4096;
-    const access = (write ? PF.write : 0) | (this.mode.cpl === 3 && !supervisor ? PF.user : 0);
+    const access = (write ? PF.write : 0) | (supervisor ? IMPLICIT : this.mode.cpl === 3 ? PF.user : 0);
     const w = this.walker.walk(lin, access, true);
     if (!w.ok) return Number(this.pageFault(lin, w.errorCode));
+    if (w.shift > 12) this.noteLargePage(lin);
+    if (this.aligning && !supervisor && (lin & (ALIGNMENT[size] ?? 0)) !== 0) return Number(this.fault(17, 0));
     const first = w.maddr;
     const { ram } = this;
     if (offset + size <= 4096) {
@@ -402,7 +416,7 @@ export class EmulatedCpu extends Context implements SystemCpu {
         // Writes that TypeScript must see: they would change decoded code, or do not reach a ROM.
         const guarded = ram.codeFrames[at >>> 12] !== 0 || this.physical.isReadOnly(first);
         const page = host - offset;
-        if (!supervisor)
+        if (!supervisor && !this.watching && !this.aligning)
           this.tlb.fill(
             lin,
             page,
@@ -414,7 +428,8 @@ export class EmulatedCpu extends Context implements SystemCpu {
       }
       return this.window(first, size, first, size, write);
     }
-    const rest = (lin - offset + 4096) as Lin;
+    const end = lin - offset + 4096;
+    const rest = (end === 0x1_0000_0000 && this.mode.bits !== 64 ? 0 : end) as Lin;
     const v = this.walker.walk(rest, access, true);
     if (!v.ok) return Number(this.pageFault(rest, v.errorCode));
     return this.window(first, 4096 - offset, v.maddr, size, write);
@@ -532,9 +547,26 @@ export class EmulatedCpu extends Context implements SystemCpu {
   loadCr3(cr3: number | bigint, keep: boolean): void {
     const value = Number(cr3);
     this.setLin(STATE.cr3, value);
-    this.cr3Key = value;
-    if (!keep) this.asids.delete(value);
+    this.cr3Key = this.spaceOf(value);
+    if (this.walker.paging.mode === 'pae') this.walker.loadPdptes(value);
+    if (!keep) this.asids.delete(this.cr3Key);
     this.enterSpace();
+  }
+  /** What names an address space: with CR4.PCIDE the PCID alone (SDM Vol 3A, 4.10.1), else CR3. */
+  private spaceOf(cr3: number): number {
+    return this.u32(STATE.cr4) & CR4.PCIDE ? -1 - (cr3 % 4096) : cr3;
+  }
+  loadPdptes(cr3: number): boolean {
+    return this.walker.loadPdptes(cr3);
+  }
+  /** Drops the translations of one PCID. */
+  flushPcid(pcid: number): void {
+    this.asids.delete(this.u32(STATE.cr4) & CR4.PCIDE ? -1 - pcid : this.cr3Key);
+    this.enterSpace();
+  }
+  invlpgPcid(lin: Lin, pcid: number): void {
+    if (this.cr3Key === -1 - pcid || !(this.u32(STATE.cr4) & CR4.PCIDE)) this.invlpg(lin);
+    else this.flushPcid(pcid);
   }
   private enterSpace(): void {
     const known = this.asids.get(this.cr3Key);
@@ -546,13 +578,11 @@ export class EmulatedCpu extends Context implements SystemCpu {
     this.retag();
   }
   private root(): number {
-    const { mode } = this.walker.paging;
-    const value = this.cr3Key % 0x1_0000_0000;
-    return (value & (mode === 'pae' ? ~31 : ~0xfff)) >>> 0;
+    return (this.u32(STATE.cr3) & ~0xfff) >>> 0;
   }
   /** Puts the tag of (address space, mode) into force. */
   private retag(): void {
-    const key = this.asid * 4096 + this.mode.id * 2 + (this.walker.paging.ac ? 1 : 0);
+    const key = this.asid * 0x100_0000 + this.mode.id * 4 + (this.walker.paging.ac ? 1 : 0) + (this.aligning ? 2 : 0);
     let tag = this.tags.get(key);
     if (tag === undefined) {
       if (this.tags.size >= MAX_TAG) {
@@ -576,9 +606,20 @@ export class EmulatedCpu extends Context implements SystemCpu {
   }
   flushAll(): void {
     this.asids.clear();
+    this.largePages.clear();
     this.enterSpace();
   }
+  /** GiBs of linear address space in which large pages were entered since the last full flush. */
+  private readonly largePages = new Set<number>();
+  private noteLargePage(lin: Lin): void {
+    this.largePages.add(Math.floor(lin / 0x4000_0000));
+  }
   invlpg(lin: Lin): void {
+    // The TLB holds large pages in pieces of 4 KiB: all of them go (SDM Vol 3A, 4.10.4.1).
+    if (this.largePages.size !== 0 && this.largePages.has(Math.floor(lin / 0x4000_0000))) {
+      this.flushAll();
+      return;
+    }
     this.tlb.drop(lin);
     dropJumps(this.ram, this.base, lin);
     // An instruction that runs into this page belongs to the one before it.
@@ -595,12 +636,17 @@ export class EmulatedCpu extends Context implements SystemCpu {
     p.pse = (cr4 & (CR4.PSE | CR4.PAE)) !== 0;
     p.smep = (cr4 & CR4.SMEP) !== 0;
     p.smap = (cr4 & CR4.SMAP) !== 0;
-    p.ac = p.smap && (this.u32(STATE.eflags) & EFLAGS.AC) !== 0;
+    const ac = (this.u32(STATE.eflags) & EFLAGS.AC) !== 0;
+    p.ac = p.smap && ac;
+    p.pke = mode === '4level' && (cr4 & CR4.PKE) !== 0;
+    p.pkru = this.u32(STATE.pkru);
+    this.aligning = ac && (cr0 & CR0.AM) !== 0 && this.cpl === 3;
     this.mode = this.engine.modes.of(this);
-    this.cr3Key = this.lin(STATE.cr3);
+    this.cr3Key = this.spaceOf(this.lin(STATE.cr3));
     if (mode !== p.mode) {
       p.mode = mode;
       this.asids.clear();
+      if (mode === 'pae') this.walker.loadPdptes(this.lin(STATE.cr3));
     }
     this.enterSpace();
   }
@@ -619,6 +665,9 @@ export class EmulatedCpu extends Context implements SystemCpu {
     dropAllJumps(this.ram, this.base);
   }
 }
+
+/** By size of an access, the low bits of an aligned address that are zero (SDM Vol 3A, Table 6-7): extended reals count as 8 bytes. */
+const ALIGNMENT: readonly number[] = [0, 0, 1, 0, 3, 0, 0, 0, 7, 0, 7];
 
 /** Size of the next access to a device: 4, 2 or 1 bytes, aligned. */
 function pieceAt(at: number, left: number): 1 | 2 | 4 {

@@ -26,6 +26,9 @@ const flatSegment = (c: Context, seg: number): boolean => {
   return c.segLimit(seg) === 0xffffffff && c.segBase(seg) === 0 && (attr & 0x9e) === 0x92;
 };
 
+/** Whether `length` bytes of code at an offset in CS lie within its limit (SDM Vol 3A, 5.3); 64-bit mode has none. */
+export const fitsLimit = (mode: ExecMode, rip: number, length: number): boolean => mode.bits === 64 || rip + length - 1 <= mode.csLimit;
+
 /** All modes seen. Ids are given in order of appearance, which the guest determines. */
 export class ModeTable {
   private readonly modes: ExecMode[] = [];

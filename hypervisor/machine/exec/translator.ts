@@ -14,7 +14,7 @@ import { decode } from './decode.ts';
 import { decodeAcross } from './decode-across.ts';
 import type { Handlers } from './handlers.ts';
 import { jumpSlot } from './jump-cache.ts';
-import type { ExecMode } from './mode.ts';
+import { type ExecMode, fitsLimit } from './mode.ts';
 import { COUNT_HANDLER, REC, RECORD_SIZE, STOP } from './records.ts';
 
 export const MAX_BLOCK = 48;
@@ -103,13 +103,19 @@ export class Translator {
     while (count < max && offset < 4096 && !ended) {
       const bytes = this.ram.base + page.frame * 4096;
       let d = decode(this.ram.u8, bytes + offset, 4096 - offset, page.mode);
+      const rip = page.lin - page.mode.csBase + offset;
       if (d === 'needBytes') {
         if (count > 0) break;
-        const next = q.frameAt((page.lin + 4096) as Lin);
-        if (next < 0) return 'fetch';
-        d = decodeAcross(this.ram.u8, bytes + offset, this.ram.base + next * 4096, page.mode);
-        straddle = next as Mfn;
+        if (!fitsLimit(page.mode, rip, 4096 - offset + 1)) d = 'tooLong';
+        else {
+          const next = q.frameAt((page.lin + 4096) as Lin);
+          if (next < 0) return 'fetch';
+          d = decodeAcross(this.ram.u8, bytes + offset, this.ram.base + next * 4096, page.mode);
+          straddle = next as Mfn;
+        }
       }
+      // Code that runs over the limit of CS: #GP(0), raised by TypeScript when it gets there.
+      if (typeof d !== 'string' && !fitsLimit(page.mode, rip, d.length)) d = 'tooLong';
       this.clear(at);
       const w16 = (at + REC.pageOffset) >>> 1;
       this.ram.u16[w16] = offset;

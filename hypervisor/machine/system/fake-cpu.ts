@@ -110,6 +110,17 @@ export class FakeCpu extends Context implements SystemCpu {
     this.setBig(STATE.cr3, BigInt(cr3));
     this.flushes++;
   }
+  /** What loadPdptes() is to find. */
+  pdptesValid = true;
+  loadPdptes(): boolean {
+    return this.pdptesValid;
+  }
+  flushPcid(): void {
+    this.flushes++;
+  }
+  invlpgPcid(): void {
+    this.flushes++;
+  }
   flushTlb(): void {
     this.flushes++;
   }

@@ -1,5 +1,6 @@
 // What the slow paths need of a CPU beyond cpu-api.ts: I/O ports, a CPUID profile, and state of the hardware thread that no context holds.
 
+import type { Lin } from '../addresses.ts';
 import type { Cpu, RunExit } from '../cpu-api.ts';
 import type { CpuProfile } from './cpuid.ts';
 
@@ -16,6 +17,10 @@ export const noPorts: IoPorts = { in: (_port, size) => 2 ** (8 * size) - 1, out:
 export interface ThreadState {
   /** STI, MOV SS or POP SS was the last instruction: no interrupt (for MOV SS, no #DB either) before the next one. The run loop clears it. */
   interruptShadow: boolean;
+  /** A load of SS was the last instruction: no debug trap before the end of the next one. */
+  debugShadow: boolean;
+  /** DR6.B bits of the data and I/O breakpoints that the instruction at hand has hit. */
+  debugHits: number;
   /** Set by NMI delivery, cleared by IRET. */
   nmiBlocked: boolean;
   /** MSR_MISC_FEATURES_ENABLES bit 0: CPUID above CPL 0 raises #GP(0). */
@@ -30,6 +35,8 @@ export interface ThreadState {
 
 export const createThreadState = (seed = 1): ThreadState => ({
   interruptShadow: false,
+  debugShadow: false,
+  debugHits: 0,
   nmiBlocked: false,
   cpuidFaulting: false,
   msrs: new Map(),
@@ -69,6 +76,11 @@ export interface SystemCpu extends Cpu {
   readonly time: SharedTime | undefined;
   readonly profile: CpuProfile;
   readonly thread: ThreadState;
+  /** Reads the PDPTE registers of PAE paging; false, and nothing changed, when a reserved bit is set (SDM Vol 3A, 4.4.1). */
+  loadPdptes(cr3: number): boolean;
+  /** INVPCID: all translations of a PCID, or those for one linear address. */
+  flushPcid(pcid: number): void;
+  invlpgPcid(lin: Lin, pcid: number): void;
   /** Asks run() to return this once the instruction at hand is done. Returns true so that handlers can end with it. */
   leave(exit: RunExit): true;
 }
