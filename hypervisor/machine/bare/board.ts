@@ -168,6 +168,7 @@ export class Board {
   /** RESET: CPU 0 starts at the reset vector, the others wait for a start-up IPI. RAM keeps what it has. */
   reset(): void {
     this.ending = undefined;
+    this.memoryMap.reset();
     this.pic.reset();
     this.ioapic.reset();
     for (const apic of this.apics.all) apic.reset();

@@ -24,6 +24,8 @@ export class MemoryMap {
   /** RAM above 4 GiB ends here; 4 GiB when there is none. */
   readonly highEnd: number;
   private nextExtra: number;
+  /** ROM below 1 MiB: physical page to offset in RAM. */
+  private readonly roms = new Map<number, number>();
   private readonly onChange: () => void;
 
   /** The first `guestBytes` of RAM are the guest's; what is left is for reserve(). `onChange` must flush the CPUs' TLBs. */
@@ -61,6 +63,55 @@ export class MemoryMap {
   fill(offset: number, bytes: Uint8Array): void {
     const { ram } = this.physical;
     ram.writeBytes(offset as Parameters<typeof ram.writeBytes>[0], bytes);
+  }
+
+  /**
+   * A BIOS image: its last byte is at 4 GiB - 1, and its last 128 KiB (or less) are seen below 1 MiB too, until they are shadowed. Sizes are
+   * multiples of 4 KiB, 16 MiB at most.
+   */
+  installFirmware(image: Uint8Array): void {
+    const offset = this.reserve(image.length);
+    this.fill(offset, image);
+    this.show(TOP - image.length, image.length, offset, 'ro');
+    const low = Math.min(image.length, 128 * KIB);
+    this.installRom(MIB - low, low, offset + image.length - low);
+  }
+  /** Frames from reserve() as a ROM in [768 KiB, 1 MiB). */
+  installRom(at: number, length: number, offset: number): void {
+    for (let i = 0; i < length; i += 4096) this.roms.set(at + i, offset + i);
+    this.setShadow(at, length, false, false);
+  }
+
+  /**
+   * What the chipset's PAM registers say of [base, base + size) in [768 KiB, 1 MiB): whether reads come from RAM or from ROM (the bus,
+   * where there is none), and whether writes reach RAM.
+   */
+  setShadow(base: number, size: number, readRam: boolean, writeRam: boolean): void {
+    for (let at = base; at < base + size; at += 4096) {
+      const rom = this.roms.get(at);
+      if (readRam) this.physical.place(at, 4096, at, !writeRam);
+      else if (rom !== undefined) this.physical.place(at, 4096, rom, true);
+      else this.physical.remove(at, 4096);
+      this.physical.writeBehind(at, 4096, !readRam && writeRam ? at : undefined);
+    }
+    this.onChange();
+  }
+  /** Whether [640 KiB, 768 KiB) is RAM, or the video card's. */
+  setSmram(open: boolean): void {
+    if (open) this.physical.place(VIDEO_HOLE, UPPER_MEMORY - VIDEO_HOLE, VIDEO_HOLE);
+    else this.physical.remove(VIDEO_HOLE, UPPER_MEMORY - VIDEO_HOLE);
+    this.onChange();
+  }
+  setA20(open: boolean): void {
+    if (this.physical.a20 === open) return;
+    this.physical.a20 = open;
+    this.onChange();
+  }
+  /** The map as at RESET: ROMs unshadowed; RAM where there is none, for kernels that are loaded without firmware. */
+  reset(): void {
+    const hasRoms = this.roms.size > 0;
+    this.setShadow(UPPER_MEMORY, MIB - UPPER_MEMORY, !hasRoms, !hasRoms);
+    this.setSmram(false);
   }
 
   /** Physical [at, at + length) shows RAM from an offset on: what reserve() gave, or the guest's own (shadow RAM lies at its own address). */

@@ -479,9 +479,10 @@ export class EmulatedCpu extends Context implements SystemCpu {
   private commitPart(from: number, to: number, length: number): void {
     if (length === 0) return;
     const { ram } = this;
-    const at = this.physical.locate(to);
-    if (at >= 0) {
-      if (!this.physical.isReadOnly(to)) ram.writeBytes(at as Maddr, ram.u8.slice(from, from + length));
+    const seen = this.physical.locate(to);
+    if (seen >= 0) {
+      const at = this.physical.isReadOnly(to) ? this.physical.locateBehind(to) : seen;
+      if (at >= 0) ram.writeBytes(at as Maddr, ram.u8.slice(from, from + length));
       return;
     }
     // A copy: what the device does with the first half may use the window again.

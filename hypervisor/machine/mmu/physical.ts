@@ -25,6 +25,8 @@ export class PhysicalMap {
   outside: Outside = nobody;
   /** For each physical frame the frame of RAM, with READ_ONLY added where writes do not reach it, or ABSENT. */
   private map: Int32Array | undefined;
+  /** Frames whose writes go elsewhere than their reads: a chipset that copies its ROM into the RAM below it. */
+  private readonly behind = new Map<number, number>();
 
   constructor(ram: Ram) {
     this.ram = ram;
@@ -43,15 +45,30 @@ export class PhysicalMap {
   remove(at: number, length: number): void {
     this.map!.fill(ABSENT, at / 4096, (at + length) / 4096);
   }
+  /** Writes to read-only [at, at + length) reach RAM from `offset` on, which reads do not see; without an offset they are lost. */
+  writeBehind(at: number, length: number, offset: number | undefined): void {
+    for (let i = 0; i < length / 4096; i++)
+      if (offset === undefined) this.behind.delete(at / 4096 + i);
+      else this.behind.set(at / 4096 + i, offset / 4096 + i);
+  }
+
+  /** Closed, address line 20 is always zero (a PC's gate A20). The caller flushes TLBs. */
+  a20 = true;
 
   /** Address in RAM of a physical address, or -1. */
-  locate(at: number): Maddr | -1 {
+  locate(address: number): Maddr | -1 {
     const { map } = this;
+    const at = this.a20 || address % 0x20_0000 < 0x10_0000 ? address : address - 0x10_0000;
     if (map === undefined) return at >= 0 && at < this.ram.size ? (at as Maddr) : -1;
     const f = map[Math.floor(at / 4096)] ?? ABSENT;
     return f === ABSENT ? -1 : (((f & FRAME) * 4096 + (at % 4096)) as Maddr);
   }
-  /** Whether writes to a physical address that is RAM are lost. */
+  /** Where a write to a read-only physical address goes, or -1. */
+  locateBehind(at: number): Maddr | -1 {
+    const f = this.behind.get(Math.floor(at / 4096));
+    return f === undefined ? -1 : ((f * 4096 + (at % 4096)) as Maddr);
+  }
+  /** Whether writes to a physical address do not reach the RAM that reads see. */
   isReadOnly(at: number): boolean {
     const f = this.map?.[Math.floor(at / 4096)] ?? ABSENT;
     return f !== ABSENT && (f & READ_ONLY) !== 0;
