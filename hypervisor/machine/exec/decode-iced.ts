@@ -150,6 +150,9 @@ const MNEMONICS: Readonly<Record<string, readonly string[]>> = {
   wbinvd: ['wbinvd', 'wbnoinvd'],
   fstp: ['fstp', 'fstp8', 'fstp9'],
   shl: ['shl', 'sal'],
+  // With REX.W; the manuals have one name for both.
+  pcmpestri: ['pcmpestri', 'pcmpestri64'],
+  pcmpestrm: ['pcmpestrm', 'pcmpestrm64'],
   // Without SEV-ES, VMGEXIT is VMMCALL (APM Vol 3, VMGEXIT).
   vmmcall: ['vmmcall', 'vmgexit'],
 };
@@ -166,6 +169,7 @@ const DWORD_OPERANDS = new Set([
   'PINSRW_M',
   'PMOVMSKB_M',
   'PEXTRB',
+  'PEXTRW_S',
   'PINSRB',
   'EXTRACTPS',
 ]);
@@ -186,7 +190,10 @@ export function difference(d: Decoded, i: Instruction): string | undefined {
   const isSt0 = (o: DecodedOperand | undefined): boolean => o?.kind === 'reg' && o.class === 'st' && o.index === 0;
   if (operands.length === i.opCount + 1)
     operands = isSt0(operands[0]) ? operands.slice(1) : isSt0(operands[1]) ? operands.slice(0, 1) : operands;
-  // ... and has it in FST ST(i), the FLD of memory and their like, where we name the other operand only.
+  // Blends by XMM0: iced leaves it out.
+  const last = operands.at(-1);
+  if (operands.length === i.opCount + 1 && last?.kind === 'reg' && last.class === 'xmm') operands = operands.slice(0, -1);
+  // ... and has ST0 in FST ST(i), the FLD of memory and their like, where we name the other operand only.
   let skip = 0;
   if (operands.length + 1 === i.opCount && i.opKind(0) === OpKind.Register && i.opRegister(0) === Register.ST0) skip = 1;
   // MASKMOVQ and MASKMOVDQU: iced names the memory at DS:rDI first.

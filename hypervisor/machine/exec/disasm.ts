@@ -33,6 +33,8 @@ const BY_OPERAND_SIZE: Readonly<Record<string, BySize>> = {
   MOVD_S: { 8: 'movq' },
   MOVD_M: { 8: 'movq' },
   MOVD_MS: { 8: 'movq' },
+  PEXTRD: { 8: 'pextrq' },
+  PINSRD: { 8: 'pinsrq' },
   FXSAVE: { 8: 'fxsave64' },
   FXRSTOR: { 8: 'fxrstor64' },
   XSAVE: { 8: 'xsave64' },
