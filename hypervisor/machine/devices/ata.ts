@@ -1,6 +1,15 @@
 // An ATA disk (ATA/ATAPI-6, T13/1410D, chapter 8): PIO, multiple and DMA transfers with 28- and 48-bit or CHS addresses.
 
-import { cylinders, DEFAULT_HEADS, DEFAULT_SECTORS, type DiskSettings, type DriveNames, identifyDisk, MAX_LBA28, MAX_MULTIPLE } from './ata-identify.ts';
+import {
+  cylinders,
+  DEFAULT_HEADS,
+  DEFAULT_SECTORS,
+  type DiskSettings,
+  type DriveNames,
+  identifyDisk,
+  MAX_LBA28,
+  MAX_MULTIPLE,
+} from './ata-identify.ts';
 import { type BlockStore, SECTOR } from './block-store.ts';
 import type { Timeline } from './bus.ts';
 import { DEVICE, type DriveTiming, ERROR, IdeDrive } from './ide-drive.ts';
@@ -92,17 +101,23 @@ export class AtaDisk extends IdeDrive {
       switch (command) {
         case 0x27:
         case 0xf8:
-          return this.nativeMaximum(command === 0x27);
+          this.nativeMaximum(command === 0x27);
+          return;
         case 0x90:
-          return this.busy('diagnostic');
+          this.busy('diagnostic');
+          return;
         case 0x91:
-          return this.initializeParameters();
+          this.initializeParameters();
+          return;
         case 0xc6:
-          return this.setMultiple();
+          this.setMultiple();
+          return;
         case 0xec:
-          return this.busy('identify');
+          this.busy('identify');
+          return;
         case 0xef:
-          return this.setFeatures();
+          this.setFeatures();
+          return;
         case 0xa1:
         case 0x08:
           // Commands for packet devices are aborted with the signature in place (9.12).
@@ -136,9 +151,18 @@ export class AtaDisk extends IdeDrive {
   // --- transfers
   private begin(direction: 'read' | 'write', how: How, wide: boolean): void {
     const extent = this.extent(wide);
-    if (how === 'multiple' && this.disk.multiple === 0) return this.fail(ERROR.ABRT);
-    if (extent === undefined) return this.fail(ERROR.IDNF);
-    if (direction === 'write' && this.store.readOnly) return this.fail(ERROR.ABRT);
+    if (how === 'multiple' && this.disk.multiple === 0) {
+      this.fail(ERROR.ABRT);
+      return;
+    }
+    if (extent === undefined) {
+      this.fail(ERROR.IDNF);
+      return;
+    }
+    if (direction === 'write' && this.store.readOnly) {
+      this.fail(ERROR.ABRT);
+      return;
+    }
     const d = this.disk;
     d.lba = extent.lba;
     d.left = extent.count;
@@ -165,12 +189,14 @@ export class AtaDisk extends IdeDrive {
         const n = this.blockLength;
         const bytes = this.store.read(d.lba, n);
         this.moveOn(n);
-        return this.offer(bytes);
+        this.offer(bytes);
+        return;
       }
       case 'write':
         this.store.write(d.lba, this.state.buffer);
         this.moveOn(this.blockLength);
-        return d.left > 0 ? this.ask(this.blockLength * SECTOR, true) : this.succeed();
+        d.left > 0 ? this.ask(this.blockLength * SECTOR, true) : this.succeed();
+        return;
       case 'dmaIn':
         // A table that ends too early leaves the drive waiting, as on hardware; its driver resets the channel.
         if (this.port.dmaToMemory(this.store.read(d.lba, d.left))) this.succeed();
@@ -179,19 +205,24 @@ export class AtaDisk extends IdeDrive {
         const bytes = this.port.dmaFromMemory(d.left * SECTOR);
         if (bytes === undefined) return;
         this.store.write(d.lba, bytes);
-        return this.succeed();
+        this.succeed();
+        return;
       }
       case 'identify':
-        return this.offer(identifyDisk(this.names, this.store.sectors, d));
+        this.offer(identifyDisk(this.names, this.store.sectors, d));
+        return;
       case 'flush':
         this.store.flush();
-        return this.succeed();
+        this.succeed();
+        return;
       case 'diagnostic':
         this.state.error = 1;
         this.signature();
-        return this.setInterrupt(true);
+        this.setInterrupt(true);
+        return;
       default:
-        return this.succeed();
+        this.succeed();
+        return;
     }
   }
   protected transferred(): void {
@@ -218,14 +249,20 @@ export class AtaDisk extends IdeDrive {
     const s = this.state;
     const heads = (s.device & 15) + 1;
     const perTrack = s.count[0];
-    if (perTrack === 0 || cylinders(this.store.sectors, heads, perTrack) === 0) return this.fail(ERROR.ABRT);
+    if (perTrack === 0 || cylinders(this.store.sectors, heads, perTrack) === 0) {
+      this.fail(ERROR.ABRT);
+      return;
+    }
     this.disk.heads = heads;
     this.disk.sectorsPerTrack = perTrack;
     this.busy('done');
   }
   private setMultiple(): void {
     const n = this.state.count[0];
-    if (n > MAX_MULTIPLE || (n & (n - 1)) !== 0) return this.fail(ERROR.ABRT);
+    if (n > MAX_MULTIPLE || (n & (n - 1)) !== 0) {
+      this.fail(ERROR.ABRT);
+      return;
+    }
     this.disk.multiple = n;
     this.busy('done');
   }
@@ -243,7 +280,10 @@ export class AtaDisk extends IdeDrive {
         d.lookAhead = s.feature[0] === 0xaa;
         break;
       case 0x03:
-        if (!supportsMode(s.count[0])) return this.fail(ERROR.ABRT);
+        if (!supportsMode(s.count[0])) {
+          this.fail(ERROR.ABRT);
+          return;
+        }
         if (s.count[0] >= 0x20) d.transferMode = s.count[0];
         break;
       case 0x66:
@@ -251,7 +291,8 @@ export class AtaDisk extends IdeDrive {
         // Settings survive, or do not survive, a software reset: there is nothing that would change here.
         break;
       default:
-        return this.fail(ERROR.ABRT);
+        this.fail(ERROR.ABRT);
+        return;
     }
     this.busy(s.feature[0] === 0x82 ? 'flush' : 'done');
   }

@@ -1,8 +1,8 @@
 // An ATAPI CD-ROM drive: the PACKET protocol (ATA/ATAPI-6, T13/1410D, 9.8 and 9.9) around the commands of atapi-commands.ts.
 
-import { type Answer, Cdrom } from './atapi-commands.ts';
 import { supportsMode } from './ata.ts';
 import { type DriveNames, identifyCdrom } from './ata-identify.ts';
+import { type Answer, Cdrom } from './atapi-commands.ts';
 import type { BlockStore } from './block-store.ts';
 import type { Timeline } from './bus.ts';
 import { type DriveTiming, ERROR, IdeDrive, STATUS } from './ide-drive.ts';
@@ -53,24 +53,34 @@ export class AtapiCdrom extends IdeDrive {
     const s = this.state;
     switch (command) {
       case 0xa0:
-        return this.beginPacket();
+        this.beginPacket();
+        return;
       case 0xa1:
-        return this.busy('identify');
+        this.busy('identify');
+        return;
       case 0x08:
-        return this.reset();
+        this.reset();
+        return;
       case 0x90:
-        return this.busy('diagnostic');
+        this.busy('diagnostic');
+        return;
       case 0xef:
-        if (s.feature[0] !== 0x03 || !supportsMode(s.count[0])) return this.fail(ERROR.ABRT);
+        if (s.feature[0] !== 0x03 || !supportsMode(s.count[0])) {
+          this.fail(ERROR.ABRT);
+          return;
+        }
         if (s.count[0] >= 0x20) this.packet.transferMode = s.count[0];
-        return this.busy('done');
+        this.busy('done');
+        return;
       case 0xe0:
       case 0xe1:
       case 0xe6:
-        return this.busy('done');
+        this.busy('done');
+        return;
       case 0xe5:
         s.count[0] = 0xff;
-        return this.busy('done');
+        this.busy('done');
+        return;
       case 0xec:
       case 0x20:
         // IDENTIFY DEVICE and READ SECTORS tell a host what it has before it (9.12).
@@ -102,20 +112,25 @@ export class AtapiCdrom extends IdeDrive {
     const p = this.packet;
     switch (step) {
       case 'packet':
-        return this.answer(this.cdrom.execute(this.state.buffer));
+        this.answer(this.cdrom.execute(this.state.buffer));
+        return;
       case 'more':
-        return this.offerNext();
+        this.offerNext();
+        return;
       case 'dma':
         if (this.port.dmaToMemory(p.data)) this.finish();
         return;
       case 'identify':
-        return this.offer(identifyCdrom(this.names, p.transferMode));
+        this.offer(identifyCdrom(this.names, p.transferMode));
+        return;
       case 'diagnostic':
         this.state.error = 1;
         this.signature();
-        return this.setInterrupt(true);
+        this.setInterrupt(true);
+        return;
       default:
-        return this.succeed();
+        this.succeed();
+        return;
     }
   }
 
@@ -124,12 +139,19 @@ export class AtapiCdrom extends IdeDrive {
     if (a.sense !== undefined) {
       this.state.count[0] = REASON.command | REASON.toHost;
       // The sense key goes into the upper half of the error register.
-      return this.fail((a.sense << 4) | ERROR.ABRT);
+      this.fail((a.sense << 4) | ERROR.ABRT);
+      return;
     }
     p.data = a.data;
     p.taken = 0;
-    if (a.data.length === 0) return this.finish();
-    if (!p.byDma) return this.offerNext();
+    if (a.data.length === 0) {
+      this.finish();
+      return;
+    }
+    if (!p.byDma) {
+      this.offerNext();
+      return;
+    }
     this.state.count[0] = REASON.toHost;
     this.askDma('in');
   }
@@ -140,7 +162,10 @@ export class AtapiCdrom extends IdeDrive {
     const s = this.state;
     const p = this.packet;
     const n = Math.min(p.limit, p.data.length - p.taken);
-    if (n === 0) return this.finish();
+    if (n === 0) {
+      this.finish();
+      return;
+    }
     s.count[0] = REASON.toHost;
     s.mid[0] = n & 0xff;
     s.high[0] = n >>> 8;

@@ -79,7 +79,12 @@ export abstract class IdeDrive {
   };
   protected readonly timeline: Timeline;
   protected readonly timing: DriveTiming;
-  protected port: DrivePort = { interruptChanged: () => {}, dmaRequest: () => {}, dmaToMemory: () => false, dmaFromMemory: () => undefined };
+  protected port: DrivePort = {
+    interruptChanged: () => {},
+    dmaRequest: () => {},
+    dmaToMemory: () => false,
+    dmaFromMemory: () => undefined,
+  };
   private timer: Timer | undefined;
 
   constructor(timeline: Timeline, timing: DriveTiming = QUICK) {
@@ -105,15 +110,20 @@ export abstract class IdeDrive {
     const s = this.state;
     switch (register) {
       case REG.feature:
-        return shift(s.feature, value);
+        shift(s.feature, value);
+        return;
       case REG.count:
-        return shift(s.count, value);
+        shift(s.count, value);
+        return;
       case REG.low:
-        return shift(s.low, value);
+        shift(s.low, value);
+        return;
       case REG.mid:
-        return shift(s.mid, value);
+        shift(s.mid, value);
+        return;
       case REG.high:
-        return shift(s.high, value);
+        shift(s.high, value);
+        return;
       case REG.device:
         s.device = value;
     }

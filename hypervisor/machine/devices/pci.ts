@@ -5,8 +5,6 @@ import type { PciFunction } from './pci-function.ts';
 
 const CONFIG_ADDRESS = 0xcf8;
 const CONFIG_DATA = 0xcfc;
-/** Port 0xCF9 lies in the middle of CONFIG_ADDRESS, and is no part of it: the chipset's reset control. */
-const RESET_CONTROL = 0xcf9;
 const ENABLE = 0x8000_0000;
 
 export interface PciBusState {
@@ -21,9 +19,8 @@ export class PciBus implements PortDevice {
   private readonly functions: (PciFunction | undefined)[] = new Array(256);
   /** The board's wires PIRQ0 to PIRQ3, from the slots to the interrupt router. */
   onPirq: (wire: number, level: boolean) => void = () => {};
-  /** Port 0xCF9. */
-  resetControl: PortDevice = { in: () => 0, out: () => {} };
 
+  /** Port 0xCF9, in the middle, belongs to the chipset's reset control: that is to be attached after this. */
   attach(bus: Bus): void {
     bus.attachPorts(CONFIG_ADDRESS, 8, this);
   }
@@ -36,7 +33,8 @@ export class PciBus implements PortDevice {
   }
 
   in(port: number, size: number): number {
-    if (port < CONFIG_DATA) return this.readAddress(port, size);
+    // Narrower accesses to the address register pass through to the ISA bus, where nobody listens.
+    if (port < CONFIG_DATA) return port === CONFIG_ADDRESS && size === 4 ? this.state.address : 2 ** (8 * size) - 1;
     const device = this.selected();
     return device ? device.read((this.state.address & 0xfc) + (port & 3), inDword(port, size)) : 2 ** (8 * size) - 1;
   }
@@ -46,12 +44,6 @@ export class PciBus implements PortDevice {
       return;
     }
     if (port === CONFIG_ADDRESS && size === 4) this.state.address = value;
-    else if (port === RESET_CONTROL && size === 1) this.resetControl.out(port, 1, value);
-    // Anything narrower passes through to the ISA bus, where nobody listens.
-  }
-  private readAddress(port: number, size: number): number {
-    if (port === CONFIG_ADDRESS && size === 4) return this.state.address;
-    return port === RESET_CONTROL && size === 1 ? this.resetControl.in(port, 1) : 2 ** (8 * size) - 1;
   }
   /** The function that the address register names: bus in bits 23:16, slot 15:11, function 10:8. */
   private selected(): PciFunction | undefined {

@@ -1,20 +1,16 @@
-// The ISA bridge of the PIIX3 (Intel 82371SB, order 290550): routes the four PCI interrupt wires to ISA interrupts and resets the machine.
+// The ISA bridge of the PIIX3 (Intel 82371SB, order 290550): routes the four PCI interrupt wires to ISA interrupts.
 // Register values at power-on are those of QEMU's `pc` machine.
 
-import type { IrqLine, PortDevice } from './bus.ts';
+import type { IrqLine } from './bus.ts';
 import { PciFunction } from './pci-function.ts';
 
 /** PIRQRC[A:D] (290550, 2.2.12): bit 7 switches the wire off, bits 3:0 name an ISA interrupt. */
 const PIRQRC = 0x60;
 const PIRQ_OFF = 0x80;
 
-/** RCR, port 0xCF9 (290550, 2.5.8.1): a 0 to 1 transition of bit 2 resets; bit 1 makes it a hard reset. */
-const RCR_CPU = 4;
-
 export interface Piix3State {
   /** Bit n: PIRQ wire n is asserted. */
   wires: number;
-  resetControl: number;
 }
 
 const INITIAL: readonly (readonly [number, number])[] = [
@@ -35,13 +31,12 @@ const INITIAL: readonly (readonly [number, number])[] = [
 ];
 
 export class Piix3 extends PciFunction {
-  readonly router: Piix3State = { wires: 0, resetControl: 0 };
+  readonly router: Piix3State = { wires: 0 };
   /** ISA interrupt lines 0 to 15, as inputs of the 8259s and of the I/O APIC alike. */
   private readonly isa: readonly IrqLine[];
   private readonly levels: boolean[] = new Array(16).fill(false);
-  private readonly onReset: () => void;
 
-  constructor(isa: readonly IrqLine[], onReset: () => void) {
+  constructor(isa: readonly IrqLine[]) {
     super({
       vendor: 0x8086,
       device: 0x7000,
@@ -51,7 +46,6 @@ export class Piix3 extends PciFunction {
       multifunction: true,
     });
     this.isa = isa;
-    this.onReset = onReset;
     for (const [at, v] of INITIAL) this.config[at] = v;
     for (let at = 0x40; at < 0x100; at++) this.writable[at] = 0xff;
     this.rememberInitial();
@@ -79,19 +73,5 @@ export class Piix3 extends PciFunction {
       this.levels[irq] = level;
       this.isa[irq]?.(level);
     }
-  }
-
-  readonly resetControl: PortDevice = {
-    in: () => this.router.resetControl,
-    out: (_port, _size, value) => {
-      const before = this.router.resetControl;
-      this.router.resetControl = value & 6;
-      if (value & RCR_CPU && !(before & RCR_CPU)) this.onReset();
-    },
-  };
-
-  override reset(): void {
-    this.router.resetControl = 0;
-    super.reset();
   }
 }
