@@ -196,8 +196,6 @@ export function difference(d: Decoded, i: Instruction): string | undefined {
   // ... and has ST0 in FST ST(i), the FLD of memory and their like, where we name the other operand only.
   let skip = 0;
   if (operands.length + 1 === i.opCount && i.opKind(0) === OpKind.Register && i.opRegister(0) === Register.ST0) skip = 1;
-  // MASKMOVQ and MASKMOVDQU: iced names the memory at DS:rDI first.
-  else if (operands.length + 1 === i.opCount && STRING_KINDS.includes(i.opKind(0))) skip = 1;
   else if (operands.length + 1 === i.opCount && i.opKind(1) === OpKind.Register && i.opRegister(1) === Register.ST0) skip = 0;
   else if (operands.length !== i.opCount) return `${operands.length} operands, iced ${i.opCount}`;
   for (const [n, o] of operands.entries()) {

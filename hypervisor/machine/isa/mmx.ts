@@ -154,9 +154,9 @@ export const PMOVMSKB = insn('PMOVMSKB_M', {
 /** Byte by byte, as MASKMOVDQU: left to TypeScript (system/fpstate.ts). */
 export const MASKMOVQ = insn('MASKMOVQ', {
   sdm: 'Vol 2B, MASKMOVQ',
-  forms: 'NP 0F F7 /r Pq,Nq',
+  forms: 'NP 0F F7 /r (rDI)q,Pq,Nq',
   cpuid: 'sse',
-  operands: { src: 'r', mask: 'r' },
+  operands: { dst: 'w', src: 'r', mask: 'r' },
 });
 
 // --- between MMX and XMM registers

@@ -131,7 +131,7 @@ export const MOVMSKPD = signMask('MOVMSKPD', '66 0F 50 /r Gd,Ux', 'i64x2', 'sse2
 /** Byte by byte where the mask's sign bit is set: rare, and left to TypeScript. */
 export const MASKMOVDQU = insn('MASKMOVDQU', {
   sdm: 'Vol 2B, MASKMOVDQU',
-  forms: '66 0F F7 /r Vx,Ux',
+  forms: '66 0F F7 /r (rDI)dq,Vx,Ux',
   cpuid: 'sse2',
-  operands: { src: 'r', mask: 'r' },
+  operands: { dst: 'w', src: 'r', mask: 'r' },
 });

@@ -2,12 +2,12 @@
 
 import type { Lin } from '../addresses.ts';
 import type { Decoded } from '../isa/decoded.ts';
-import { DS, RAX, RDI, STATE } from '../state.ts';
+import { RAX, STATE } from '../state.ts';
 import { CR0, CR4, EXC } from './bits.ts';
 import { fxUsable, mmxUsable, sseUsable } from './fpu-check.ts';
 import { load, loadBytes, store, storeBytes } from './linear.ts';
 import { is64, next } from './mode.ts';
-import { mask, operandLinear, segmentLinear } from './operands.ts';
+import { effectiveOffset, operandLinear, segmentLinear } from './operands.ts';
 import type { SystemCpu } from './ports.ts';
 
 /** All exceptions masked, flush-to-zero and denormals-are-zero offered. */
@@ -200,28 +200,18 @@ function xrstor(cpu: SystemCpu, d: Decoded): boolean {
   return next(cpu, d);
 }
 
-/** MASKMOVDQU and MASKMOVQ: the bytes of `src` whose mask byte has its top bit set go to DS:rDI, others are not touched. */
+/** MASKMOVDQU and MASKMOVQ: the bytes of `src` whose mask byte has its top bit set go to memory at rDI, others are not touched. */
 function maskedStore(cpu: SystemCpu, d: Decoded, registers: number, size: 8 | 16): boolean {
-  const [src, chooser] = d.operands;
-  if (src?.kind !== 'reg' || chooser?.kind !== 'reg') return cpu.fault(EXC.UD);
+  const [dst, src, chooser] = d.operands;
+  if (dst?.kind !== 'mem' || src?.kind !== 'reg' || chooser?.kind !== 'reg') return cpu.fault(EXC.UD);
   const register = (n: number) => cpu.ram.u8.slice(cpu.base + registers + 16 * n, cpu.base + registers + 16 * n + size);
   const bytes = register(src.index);
   const chosen = register(chooser.index);
-  const offset = cpu.reg(RDI) & mask(d.addrSize);
-  // All bytes are checked first, so that a fault leaves memory as it was.
-  const places: (Lin | undefined)[] = [];
+  const lin = segmentLinear(cpu, dst.seg, effectiveOffset(cpu, d, dst), size, true);
+  // Whether bytes that are not chosen fault is left open (SDM Vol 2B, MASKMOVDQU); an AMD EPYC checks all, and so do we.
+  if (lin === undefined || cpu.probe(lin, size, true) === 0) return false;
   for (let i = 0; i < size; i++) {
-    if (!(chosen[i]! & 0x80)) {
-      places.push(undefined);
-      continue;
-    }
-    const lin = segmentLinear(cpu, DS, (offset + BigInt(i)) & mask(d.addrSize), 1, true);
-    if (lin === undefined || cpu.probe(lin, 1, true) === 0) return false;
-    places.push(lin);
-  }
-  for (let i = 0; i < size; i++) {
-    const lin = places[i];
-    if (lin !== undefined && !store(cpu, lin, 1, bytes[i]!)) return false;
+    if (chosen[i]! & 0x80 && !store(cpu, (lin + i) as Lin, 1, bytes[i]!)) return false;
   }
   return next(cpu, d);
 }
