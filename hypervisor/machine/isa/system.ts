@@ -14,11 +14,12 @@ const cpl0 = (mnemonic: string, forms: string) => insn(mnemonic, { sdm: `Vol 2, 
 export const processor = [
   insn('HLT', { sdm: 'Vol 2A, HLT', forms: 'F4', operands: {}, check: 'cpl0', intercept: { vmx: 'HLT', svm: 'VMEXIT_HLT' } }),
   plain('CPUID', '0F A2'),
-  plain('RDTSC', '0F 31'),
+  insn('RDTSC', { sdm: 'Vol 2B, RDTSC', forms: '0F 31', operands: {}, cpuid: 'tsc' }),
   insn('RDTSCP', { sdm: 'Vol 2B, RDTSCP', forms: '0F 01 F9', operands: {}, cpuid: 'rdtscp' }),
-  plain('RDPMC', '0F 33'),
-  cpl0('RDMSR', '0F 32'),
-  cpl0('WRMSR', '0F 30'),
+  // Came with the Pentium with MMX and the Pentium Pro.
+  insn('RDPMC', { sdm: 'Vol 2B, RDPMC', forms: '0F 33', operands: {}, cpuid: 'mmx' }),
+  insn('RDMSR', { sdm: 'Vol 2B, RDMSR', forms: '0F 32', operands: {}, check: 'cpl0', cpuid: 'msr' }),
+  insn('WRMSR', { sdm: 'Vol 2D, WRMSR', forms: '0F 30', operands: {}, check: 'cpl0', cpuid: 'msr', ends: true }),
   insn('RDPID', { sdm: 'Vol 2B, RDPID', forms: 'F3 0F C7 /7 Ry {reg f64}', operands: { dst: 'w' }, cpuid: 'rdpid' }),
   insn('RDRAND', {
     sdm: 'Vol 2B, RDRAND',
@@ -195,6 +196,8 @@ export const extendedState = [
   insn('XSAVES', { sdm: 'Vol 2D, XSAVES', forms: 'NP 0F C7 /5 M', operands: { dst: 'w' }, check: 'cpl0', cpuid: 'xsaves' }),
   insn('XRSTORS', { sdm: 'Vol 2D, XRSTORS', forms: 'NP 0F C7 /3 M', operands: { src: 'r' }, check: 'cpl0', cpuid: 'xsaves' }),
   insn('XGETBV', { sdm: 'Vol 2D, XGETBV', forms: 'NP 0F 01 D0', operands: {}, cpuid: 'xsave' }),
+  insn('RDPKRU', { sdm: 'Vol 2B, RDPKRU', forms: 'NP 0F 01 EE', operands: {}, cpuid: 'pku' }),
+  insn('WRPKRU', { sdm: 'Vol 2D, WRPKRU', forms: 'NP 0F 01 EF', operands: {}, cpuid: 'pku', ends: true }),
   insn('XSETBV', { sdm: 'Vol 2D, XSETBV', forms: 'NP 0F 01 D1', operands: {}, check: 'cpl0', cpuid: 'xsave' }),
 ];
 

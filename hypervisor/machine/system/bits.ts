@@ -38,7 +38,7 @@ export const CR4 = {
   PKE: 1 << 22,
 } as const;
 
-export const EFER = { SCE: 1 << 0, LME: 1 << 8, LMA: 1 << 10, NXE: 1 << 11 } as const;
+export const EFER = { SCE: 1 << 0, LME: 1 << 8, LMA: 1 << 10, NXE: 1 << 11, SVME: 1 << 12, FFXSR: 1 << 14 } as const;
 
 /** Exception vectors by mnemonic. */
 export const EXC = {

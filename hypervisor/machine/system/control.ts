@@ -4,18 +4,31 @@
 import type { Lin } from '../addresses.ts';
 import { isCanonical } from '../addresses.ts';
 import type { Decoded } from '../isa/decoded.ts';
-import { CS, RAX, RCX, RDX, SEG, STATE } from '../state.ts';
+import { CS, RAX, RCX, RDX, SEG, STATE, TR } from '../state.ts';
 import { CR0, CR4, EFER, EXC } from './bits.ts';
+import { isNull, SYS } from './descriptor.ts';
+import { inUse, setPkru } from './extended-state.ts';
 import { loadBytes } from './linear.ts';
 import { is64, isLongMode, next, requireCpl0 } from './mode.ts';
 import { effectiveOffset, isMem, mask, operandLinear, readOperand, setGpr, writeOperand } from './operands.ts';
 import type { SystemCpu } from './ports.ts';
+import type { CpuProfile } from './profiles/profile.ts';
+import { XCR0_X87, xcr0Of } from './xstate.ts';
 
 const CR0_DEFINED = CR0.PE | CR0.MP | CR0.EM | CR0.TS | CR0.ET | CR0.NE | CR0.WP | CR0.AM | CR0.NW | CR0.CD | CR0.PG;
 
 const gp0 = (cpu: SystemCpu): false => cpu.fault(EXC.GP, 0);
 
-/** MOV to CR0, and LMSW. False: #GP(0), nothing changed. */
+/** PAE paging outside IA-32e mode, where page-directory pointers are in registers. */
+const usesPdptes = (cr0: number, cr4: number, efer: number): boolean => (cr0 & CR0.PG) !== 0 && (cr4 & CR4.PAE) !== 0 && !(efer & EFER.LMA);
+
+/** Whether IA-32e mode may be activated by setting PG (SDM Vol 3A, 9.8.5.3). */
+function mayActivateLong(cpu: SystemCpu, cr4: number): boolean {
+  const tss16 = (cpu.segAttributes(TR) & (SEG.type & ~2)) === SYS.tss16Available && !isNull(cpu.selector(TR));
+  return (cr4 & CR4.PAE) !== 0 && (cpu.segAttributes(CS) & SEG.l) === 0 && !tss16;
+}
+
+/** MOV to CR0, and LMSW (SDM Vol 2B, MOV-Move to/from Control Registers; Vol 3A, 2.5). False: #GP(0), nothing changed. */
 export function writeCr0(cpu: SystemCpu, value: bigint): boolean {
   if (value >> 32n) return gp0(cpu);
   const old = cpu.lo(STATE.cr0);
@@ -24,62 +37,86 @@ export function writeCr0(cpu: SystemCpu, value: bigint): boolean {
   if (paging && !(v & CR0.PE)) return gp0(cpu);
   if (v & CR0.NW && !(v & CR0.CD)) return gp0(cpu);
   const cr4 = cpu.lo(STATE.cr4);
-  const efer = cpu.lo(STATE.efer);
+  let efer = cpu.lo(STATE.efer);
   const changed = v ^ old;
   if (changed & CR0.PG) {
-    const longCode = (cpu.segAttributes(CS) & SEG.l) !== 0;
-    if (paging && efer & EFER.LME && (!(cr4 & CR4.PAE) || longCode)) return gp0(cpu);
+    if (paging && efer & EFER.LME && !mayActivateLong(cpu, cr4)) return gp0(cpu);
     if (!paging && (is64(cpu) || cr4 & CR4.PCIDE)) return gp0(cpu);
-    if (paging && efer & EFER.LME) cpu.setHalves(STATE.efer, efer | EFER.LMA, 0);
-    if (!paging) cpu.setHalves(STATE.efer, efer & ~EFER.LMA, 0);
+    efer = paging && efer & EFER.LME ? efer | EFER.LMA : efer & ~EFER.LMA;
   }
+  // SDM Vol 3A, 4.4.1: these bits reload the page-directory pointers.
+  const reload = usesPdptes(v, cr4, efer) && (changed & (CR0.PG | CR0.CD | CR0.NW)) !== 0;
+  if (reload && !cpu.loadPdptes(cpu.u32(STATE.cr3))) return gp0(cpu);
+  cpu.setHalves(STATE.efer, efer, 0);
   cpu.setHalves(STATE.cr0, v, 0);
   cpu.modeChanged();
   if (changed & (CR0.PG | CR0.PE | CR0.WP)) cpu.flushAll();
   return true;
 }
 
-/** CR3 bit 63 with CR4.PCIDE: keep the TLB entries of the PCID that is entered. */
-const NO_FLUSH = 1n << 63n;
+/** CR3 bit 63 with CR4.PCIDE: keep the TLB entries of the PCID that is entered. In the high half. */
+const NO_FLUSH = 0x8000_0000;
 
-function writeCr3(cpu: SystemCpu, value: bigint): boolean {
+function writeCr3(cpu: SystemCpu, lo: number, hi: number): boolean {
+  if (!isLongMode(cpu)) {
+    const cr3 = lo >>> 0;
+    if (usesPdptes(cpu.lo(STATE.cr0), cpu.lo(STATE.cr4), cpu.lo(STATE.efer)) && !cpu.loadPdptes(cr3)) return gp0(cpu);
+    cpu.loadCr3(cr3, false);
+    return true;
+  }
   const pcide = (cpu.lo(STATE.cr4) & CR4.PCIDE) !== 0;
-  const keep = pcide && (value & NO_FLUSH) !== 0n;
-  const v = pcide ? value & ~NO_FLUSH : value;
-  if (isLongMode(cpu) && v >> BigInt(cpu.profile.physicalBits)) return gp0(cpu);
-  cpu.loadCr3(isLongMode(cpu) ? v : v & 0xffffffffn, keep);
+  const high = pcide ? hi & ~NO_FLUSH : hi;
+  if (high >>> (cpu.profile.physicalBits - 32)) return gp0(cpu);
+  cpu.loadCr3((high >>> 0) * 0x1_0000_0000 + (lo >>> 0), pcide && (hi & NO_FLUSH) !== 0);
   return true;
 }
 
-/** CR4 bits that the profile offers. */
-function cr4Allowed(cpu: SystemCpu): number {
-  const f = cpu.profile.features;
-  let m = CR4.TSD | CR4.DE | CR4.PSE | CR4.PAE | CR4.MCE | CR4.PGE | CR4.PCE | CR4.OSFXSR | CR4.OSXMMEXCPT;
-  const gated: readonly [string, number][] = [
-    ['vme', CR4.VME | CR4.PVI],
-    ['umip', CR4.UMIP],
-    ['fsgsbase', CR4.FSGSBASE],
-    ['pcid', CR4.PCIDE],
-    ['xsave', CR4.OSXSAVE],
-    ['smep', CR4.SMEP],
-    ['smap', CR4.SMAP],
-    ['pku', CR4.PKE],
-    ['vmx', CR4.VMXE],
-  ];
-  for (const [name, bit] of gated) if (f.has(name)) m |= bit;
+const CR4_BITS: readonly [string, number][] = [
+  ['vme', CR4.VME | CR4.PVI],
+  ['tsc', CR4.TSD],
+  ['de', CR4.DE],
+  ['pse', CR4.PSE],
+  ['pae', CR4.PAE],
+  ['mce', CR4.MCE],
+  ['pge', CR4.PGE],
+  ['mmx', CR4.PCE],
+  ['fxsr', CR4.OSFXSR],
+  ['sse', CR4.OSXMMEXCPT],
+  ['umip', CR4.UMIP],
+  ['fsgsbase', CR4.FSGSBASE],
+  ['pcid', CR4.PCIDE],
+  ['xsave', CR4.OSXSAVE],
+  ['smep', CR4.SMEP],
+  ['smap', CR4.SMAP],
+  ['pku', CR4.PKE],
+  ['vmx', CR4.VMXE],
+];
+const allowedCr4 = new WeakMap<CpuProfile, number>();
+/** CR4 bits that a profile offers. (PCE came with the performance counters of the Pentium with MMX.) */
+export function cr4Allowed(p: CpuProfile): number {
+  let m = allowedCr4.get(p);
+  if (m === undefined) {
+    m = CR4_BITS.reduce((all, [name, bit]) => (p.features.has(name) ? all | bit : all), 0);
+    allowedCr4.set(p, m);
+  }
   return m;
 }
 
+/** SDM Vol 3A, 4.10.4.1: what a change of these bits invalidates everything for. */
+const CR4_FLUSHES = CR4.PGE | CR4.PAE | CR4.PSE | CR4.PCIDE | CR4.SMEP | CR4.SMAP | CR4.PKE;
+
 export function writeCr4(cpu: SystemCpu, value: bigint): boolean {
-  if (value & ~BigInt(cr4Allowed(cpu))) return gp0(cpu);
+  if (value & ~BigInt(cr4Allowed(cpu.profile))) return gp0(cpu);
   const v = Number(value);
   const old = cpu.lo(STATE.cr4);
   const changed = v ^ old;
   if (isLongMode(cpu) && !(v & CR4.PAE)) return gp0(cpu);
   if (changed & v & CR4.PCIDE && (!isLongMode(cpu) || cpu.lo(STATE.cr3) & 0xfff)) return gp0(cpu);
+  const reload = usesPdptes(cpu.lo(STATE.cr0), v, cpu.lo(STATE.efer)) && (changed & (CR4.PAE | CR4.PGE | CR4.PSE | CR4.SMEP)) !== 0;
+  if (reload && !cpu.loadPdptes(cpu.u32(STATE.cr3))) return gp0(cpu);
   cpu.setHalves(STATE.cr4, v, 0);
   cpu.modeChanged();
-  if (changed & (CR4.PGE | CR4.PAE | CR4.PSE | CR4.PCIDE | CR4.SMEP | CR4.SMAP)) cpu.flushAll();
+  if (changed & CR4_FLUSHES) cpu.flushAll();
   return true;
 }
 
@@ -91,7 +128,7 @@ export function writeCr(cpu: SystemCpu, n: number, v: bigint): boolean {
       cpu.setBig(STATE.cr2, v);
       return true;
     case 3:
-      return writeCr3(cpu, v);
+      return writeCr3(cpu, Number(BigInt.asIntN(32, v)), Number(BigInt.asIntN(32, v >> 32n)));
     case 4:
       return writeCr4(cpu, v);
     case 8:
@@ -111,6 +148,8 @@ const controlSize = (cpu: SystemCpu): 4 | 8 => (is64(cpu) ? 8 : 4);
 function moveToCr(cpu: SystemCpu, d: Decoded): boolean {
   const [to, from] = d.operands;
   if (to?.kind !== 'reg' || from?.kind !== 'reg' || CR_FIELDS[to.index] === undefined) return cpu.fault(EXC.UD);
+  // The frequent one has no BigInt in it.
+  if (to.index === 3) return writeCr3(cpu, cpu.regLo(from.index), is64(cpu) ? cpu.regHi(from.index) : 0) && next(cpu, d);
   return writeCr(cpu, to.index, cpu.reg(from.index) & mask(controlSize(cpu))) && next(cpu, d);
 }
 
@@ -141,23 +180,38 @@ function smsw(cpu: SystemCpu, d: Decoded): boolean {
   return writeOperand(cpu, d, 0, cpu.big(STATE.cr0), size) && next(cpu, d);
 }
 
-/** XCR0 bits that the machine keeps: x87 and SSE. */
-const XCR0_ALLOWED = 3n;
-
+/** XCR0 holds what the profile has; x87 cannot be taken away (SDM Vol 1, 13.3). */
 function xsetbv(cpu: SystemCpu, d: Decoded): boolean {
   if (!(cpu.lo(STATE.cr4) & CR4.OSXSAVE)) return cpu.fault(EXC.UD);
   if (!requireCpl0(cpu)) return false;
-  const v = (cpu.reg(RDX) << 32n) | (cpu.reg(RAX) & 0xffffffffn);
-  if (cpu.regLo(RCX) !== 0 || v & ~XCR0_ALLOWED || !(v & 1n)) return gp0(cpu);
-  cpu.setBig(STATE.xcr0, v);
+  const v = cpu.regLo(RAX);
+  if (cpu.regLo(RCX) !== 0 || cpu.regLo(RDX) !== 0 || v & ~xcr0Of(cpu.profile.features) || !(v & XCR0_X87)) return gp0(cpu);
+  cpu.setHalves(STATE.xcr0, v, 0);
   return next(cpu, d);
 }
 
+/** ECX 1: XCR0 and what is in use, for XSAVEC's and XSAVES' readers. */
 function xgetbv(cpu: SystemCpu, d: Decoded): boolean {
   if (!(cpu.lo(STATE.cr4) & CR4.OSXSAVE)) return cpu.fault(EXC.UD);
+  const which = cpu.regLo(RCX);
+  if (which !== 0 && !(which === 1 && cpu.profile.features.has('xgetbv1'))) return gp0(cpu);
+  cpu.setRegHalves(RAX, which === 0 ? cpu.lo(STATE.xcr0) : cpu.lo(STATE.xcr0) & inUse(cpu), 0);
+  cpu.setRegHalves(RDX, which === 0 ? cpu.hi(STATE.xcr0) : 0, 0);
+  return next(cpu, d);
+}
+
+/** PKRU (SDM Vol 2B and 2D): CR4.PKE is needed, ECX must be zero, and EDX for the write. Any level. */
+function rdpkru(cpu: SystemCpu, d: Decoded): boolean {
+  if (!(cpu.lo(STATE.cr4) & CR4.PKE)) return cpu.fault(EXC.UD);
   if (cpu.regLo(RCX) !== 0) return gp0(cpu);
-  cpu.setRegHalves(RAX, cpu.lo(STATE.xcr0), 0);
-  cpu.setRegHalves(RDX, cpu.hi(STATE.xcr0), 0);
+  cpu.setRegHalves(RAX, cpu.lo(STATE.pkru), 0);
+  cpu.setRegHalves(RDX, 0, 0);
+  return next(cpu, d);
+}
+function wrpkru(cpu: SystemCpu, d: Decoded): boolean {
+  if (!(cpu.lo(STATE.cr4) & CR4.PKE)) return cpu.fault(EXC.UD);
+  if (cpu.regLo(RCX) !== 0 || cpu.regLo(RDX) !== 0) return gp0(cpu);
+  setPkru(cpu, cpu.regLo(RAX) >>> 0);
   return next(cpu, d);
 }
 
@@ -173,7 +227,7 @@ function invlpg(cpu: SystemCpu, d: Decoded): boolean {
   return next(cpu, d);
 }
 
-/** Types 0 to 3: address, PCID, all with globals, all without (SDM Vol 2A, INVPCID). Broader than asked for is allowed. */
+/** Types: 0 one address of a PCID, 1 a PCID, 2 all with globals, 3 all without (SDM Vol 2A, INVPCID). */
 function invpcid(cpu: SystemCpu, d: Decoded): boolean {
   if (!requireCpl0(cpu)) return false;
   const type = readOperand(cpu, d, 0, is64(cpu) ? 8 : 4);
@@ -186,7 +240,9 @@ function invpcid(cpu: SystemCpu, d: Decoded): boolean {
   const pcide = (cpu.lo(STATE.cr4) & CR4.PCIDE) !== 0;
   if (type > 3n || pcid >> 12n || (type < 2n && !pcide && pcid !== 0n)) return gp0(cpu);
   if (type === 0n && !isCanonical(address)) return gp0(cpu);
-  cpu.flushAll();
+  if (type === 0n) cpu.invlpgPcid(address, Number(pcid));
+  else if (type === 1n) cpu.flushPcid(Number(pcid));
+  else cpu.flushAll();
   return next(cpu, d);
 }
 
@@ -211,6 +267,8 @@ export const controlHandlers = {
   SMSW: smsw,
   XSETBV: xsetbv,
   XGETBV: xgetbv,
+  RDPKRU: rdpkru,
+  WRPKRU: wrpkru,
   INVLPG: invlpg,
   INVPCID: invpcid,
   INVD: privilegedNop,

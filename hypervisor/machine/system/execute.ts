@@ -10,6 +10,7 @@ import type { Check } from '../isa/insn.ts';
 import { EXC } from './bits.ts';
 import { controlHandlers } from './control.ts';
 import { debugHandlers } from './debug.ts';
+import { extendedStateHandlers } from './extended-state.ts';
 import { farHandlers } from './far.ts';
 import { flagHandlers } from './flags.ts';
 import { fpStateHandlers } from './fpstate.ts';
@@ -36,6 +37,7 @@ export const HANDLERS: ReadonlyMap<string, Handler> = new Map<string, Handler>(
   [
     controlHandlers,
     debugHandlers,
+    extendedStateHandlers,
     farHandlers,
     flagHandlers,
     fpStateHandlers,

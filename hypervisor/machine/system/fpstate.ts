@@ -2,8 +2,8 @@
 
 import type { Lin } from '../addresses.ts';
 import type { Decoded } from '../isa/decoded.ts';
-import { RAX, STATE } from '../state.ts';
-import { CR0, CR4, EXC } from './bits.ts';
+import { STATE } from '../state.ts';
+import { EFER, EXC } from './bits.ts';
 import { fxUsable, mmxUsable, sseUsable } from './fpu-check.ts';
 import { load, loadBytes, store, storeBytes } from './linear.ts';
 import { is64, next } from './mode.ts';
@@ -15,10 +15,11 @@ export const MXCSR_MASK = 0xffff;
 export const MXCSR_RESET = 0x1f80;
 /** Bytes of the FXSAVE image that hold state. */
 const LEGACY_USED = 416;
-const X87 = 1;
-const SSE = 2;
+/** Outside 64-bit mode XMM8 to 15 are not touched; a fast save has no XMM registers. */
+const LEGACY_USED_32 = 288;
+const LEGACY_X87 = 160;
 
-function area(cpu: SystemCpu, d: Decoded, size: number, alignment: number, write: boolean): Lin | undefined {
+export function area(cpu: SystemCpu, d: Decoded, size: number, alignment: number, write: boolean): Lin | undefined {
   const lin = operandLinear(cpu, d, 0, size, write);
   if (lin === undefined) return undefined;
   if (lin % alignment === 0) return lin;
@@ -115,28 +116,32 @@ export function enterMmx(cpu: SystemCpu): void {
   cpu.setU16(STATE.ftw, 0);
 }
 
-const xmmCount = (cpu: SystemCpu): number => (is64(cpu) ? 16 : 8);
+export const xmmCount = (cpu: SystemCpu): number => (is64(cpu) ? 16 : 8);
 
-function saveXmm(cpu: SystemCpu, out: Uint8Array): void {
+export function saveXmm(cpu: SystemCpu, out: Uint8Array): void {
   const from = cpu.base + STATE.xmm;
   out.set(cpu.ram.u8.subarray(from, from + 16 * xmmCount(cpu)), 160);
 }
 
-function restoreXmm(cpu: SystemCpu, from: Uint8Array): void {
+export function restoreXmm(cpu: SystemCpu, from: Uint8Array): void {
   cpu.ram.u8.set(from.subarray(160, 160 + 16 * xmmCount(cpu)), cpu.base + STATE.xmm);
 }
 
+/** EFER.FFXSR, AMD's: at CPL 0 in 64-bit mode XMM registers are left out (APM Vol 2, 11.4.4). */
+const isFast = (cpu: SystemCpu): boolean => (cpu.lo(STATE.efer) & EFER.FFXSR) !== 0 && cpu.cpl === 0 && is64(cpu);
+
+/** With CR4.OSFXSR clear it is the processor's choice whether XMM and MXCSR are saved (SDM Vol 2A, FXSAVE): they are. */
 function fxsave(cpu: SystemCpu, d: Decoded): boolean {
   if (!fxUsable(cpu)) return false;
   const lin = area(cpu, d, 512, 16, true);
   if (lin === undefined) return false;
-  // Nothing is written from byte 416 on: reserved, or free for software.
-  const image = new Uint8Array(LEGACY_USED);
+  // Nothing is written from byte 416 on: reserved, or free for software. A fast save ends before the XMM registers.
+  const image = new Uint8Array(isFast(cpu) ? LEGACY_X87 : is64(cpu) ? LEGACY_USED : LEGACY_USED_32);
   saveX87(cpu, image, d.opSize === 8);
   const view = new DataView(image.buffer);
   view.setUint32(24, cpu.u32(STATE.mxcsr), true);
   view.setUint32(28, MXCSR_MASK, true);
-  saveXmm(cpu, image);
+  if (!isFast(cpu)) saveXmm(cpu, image);
   return storeBytes(cpu, lin, image) && next(cpu, d);
 }
 
@@ -149,54 +154,7 @@ function fxrstor(cpu: SystemCpu, d: Decoded): boolean {
   if (mxcsr & ~MXCSR_MASK) return cpu.fault(EXC.GP, 0);
   restoreX87(cpu, image, d.opSize === 8);
   cpu.setU32(STATE.mxcsr, mxcsr);
-  restoreXmm(cpu, image);
-  return next(cpu, d);
-}
-
-/** Components asked for: EDX:EAX and XCR0. The high half names none that exist. */
-const requested = (cpu: SystemCpu): number => cpu.regLo(RAX) & cpu.lo(STATE.xcr0);
-
-function xsaveUsable(cpu: SystemCpu): boolean {
-  if (!(cpu.lo(STATE.cr4) & CR4.OSXSAVE)) return cpu.fault(EXC.UD);
-  return !(cpu.lo(STATE.cr0) & CR0.TS) || cpu.fault(EXC.NM);
-}
-
-function xsave(cpu: SystemCpu, d: Decoded): boolean {
-  if (!xsaveUsable(cpu)) return false;
-  const lin = area(cpu, d, 576, 64, true);
-  const image = lin === undefined ? undefined : loadBytes(cpu, lin, 576);
-  if (lin === undefined || !image) return false;
-  const rfbm = requested(cpu);
-  const view = new DataView(image.buffer);
-  if (rfbm & X87) saveX87(cpu, image, d.opSize === 8);
-  if (rfbm & SSE) {
-    saveXmm(cpu, image);
-    view.setUint32(24, cpu.u32(STATE.mxcsr), true);
-    view.setUint32(28, MXCSR_MASK, true);
-  }
-  // XSTATE_BV: components that were saved become valid (this machine tracks no initial state).
-  view.setUint32(512, (view.getUint32(512, true) & ~rfbm) | rfbm, true);
-  return storeBytes(cpu, lin, image) && next(cpu, d);
-}
-
-function xrstor(cpu: SystemCpu, d: Decoded): boolean {
-  if (!xsaveUsable(cpu)) return false;
-  const lin = area(cpu, d, 576, 64, false);
-  const image = lin === undefined ? undefined : loadBytes(cpu, lin, 576);
-  if (!image) return false;
-  const view = new DataView(image.buffer);
-  const bv = view.getBigUint64(512, true);
-  // Standard form: XCOMP_BV and the next 8 bytes zero, XSTATE_BV within XCR0 (SDM Vol 2D, XRSTOR).
-  if (bv & ~cpu.big(STATE.xcr0) || view.getBigUint64(520, true) || view.getBigUint64(528, true)) return cpu.fault(EXC.GP, 0);
-  const rfbm = requested(cpu);
-  const present = Number(bv) & rfbm;
-  const mxcsr = view.getUint32(24, true);
-  if (rfbm & SSE && mxcsr & ~MXCSR_MASK) return cpu.fault(EXC.GP, 0);
-  if (present & X87) restoreX87(cpu, image, d.opSize === 8);
-  else if (rfbm & X87) initX87(cpu, true);
-  if (rfbm & SSE) cpu.setU32(STATE.mxcsr, mxcsr);
-  if (present & SSE) restoreXmm(cpu, image);
-  else if (rfbm & SSE) cpu.ram.u8.fill(0, cpu.base + STATE.xmm, cpu.base + STATE.xmm + 16 * xmmCount(cpu));
+  if (!isFast(cpu)) restoreXmm(cpu, image);
   return next(cpu, d);
 }
 
@@ -227,10 +185,6 @@ function maskmovq(cpu: SystemCpu, d: Decoded): boolean {
 export const fpStateHandlers = {
   FXSAVE: fxsave,
   FXRSTOR: fxrstor,
-  XSAVE: xsave,
-  /** May leave out what has not changed: it need not. */
-  XSAVEOPT: xsave,
-  XRSTOR: xrstor,
   MASKMOVDQU: maskmovdqu,
   MASKMOVQ: maskmovq,
   LDMXCSR(cpu: SystemCpu, d: Decoded) {
