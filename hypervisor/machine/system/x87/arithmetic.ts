@@ -2,22 +2,7 @@
 // answers the masked result and leaves the exceptions in env.flags; the unit decides what unmasked ones do (SDM Vol 1, 4.8.3.5, 8.5).
 
 import type { Exact, F80, Kind } from './float80.ts';
-import {
-  BIAS,
-  bitLength,
-  exact,
-  expOf,
-  f80,
-  INDEFINITE,
-  INTEGER_BIT,
-  infinity,
-  isNaNKind,
-  kindOf,
-  quieted,
-  signOf,
-  withSign,
-  zero,
-} from './float80.ts';
+import { BIAS, bitLength, exact, expOf, f80, INDEFINITE, infinity, isNaNKind, kindOf, quieted, signOf, withSign, zero } from './float80.ts';
 import type { Env, Unrounded } from './round.ts';
 import { EX, RC, roundAt, roundF80 } from './round.ts';
 
@@ -175,7 +160,8 @@ export function compare(a: F80, b: F80, quiet: boolean, env: Env): -1 | 0 | 1 | 
   noteDenormal(env, ka, kb);
   if (ka === 'zero' && kb === 'zero') return 0;
   const rank = (v: F80, k: Kind) => {
-    const magnitude = k === 'denormal' ? v.sig : (BigInt(expOf(v)) << 64n) | v.sig;
+    // Denormals have the exponent 1 too: a pseudo-denormal may be larger than a normal number.
+    const magnitude = k === 'zero' ? 0n : (BigInt(Math.max(expOf(v), 1)) << 64n) | v.sig;
     return signOf(v) ? -magnitude : magnitude;
   };
   const x = rank(a, ka);
@@ -255,11 +241,8 @@ export interface Remainder {
 
 /** FPREM (truncating) and FPREM1 (to nearest even, as IEEE 754 remainder). */
 export function remainder(a: F80, b: F80, nearest: boolean, env: Env): Remainder {
-  // An operand that is its own remainder; a pseudo-denormal comes back as the normal number that it is.
-  const done = (v: F80): Remainder => {
-    const pseudo = expOf(v) === 0 && v.sig >= INTEGER_BIT;
-    return { value: pseudo ? f80(v.se | 1, v.sig) : v, quotient: 0, complete: true };
-  };
+  // An operand that is its own remainder: a pseudo-denormal comes back as the normal number that it is, a denormal underflows unmasked.
+  const done = (v: F80): Remainder => ({ value: roundF80({ ...exact(v), sticky: false }, env, 64), quotient: 0, complete: true });
   const none = (value: F80): Remainder => ({ value, quotient: undefined, complete: true });
   const nan = propagate(a, b, env);
   if (nan) return none(nan);

@@ -100,7 +100,8 @@ export function round(v: Unrounded, f: Format, env: Env): Rounded {
     else {
       // Unmasked, with memory as the destination, nothing is stored: there is no inexact result to report.
       if (env.masks & EX.OE || f.adjust) env.flags |= EX.PE;
-      const toInfinity = env.rc === RC.nearest || env.rc === (v.sign ? RC.down : RC.up);
+      // Unmasked and too large even so (FSCALE) it is infinity under every rounding control.
+      const toInfinity = !(env.masks & EX.OE) || env.rc === RC.nearest || env.rc === (v.sign ? RC.down : RC.up);
       env.up = toInfinity;
       return { kind: toInfinity ? 'infinity' : 'largest' };
     }
