@@ -59,6 +59,11 @@ export class MemoryMap {
     this.nextExtra += bytes;
     return at;
   }
+  /** A view of such frames, for a device that writes them itself. Code that was decoded from there would not be noticed: no ROMs. */
+  bytes(offset: number, length: number): Uint8Array {
+    const { ram } = this.physical;
+    return ram.u8.subarray(ram.base + offset, ram.base + offset + length);
+  }
   /** Bytes of such frames. */
   fill(offset: number, bytes: Uint8Array): void {
     const { ram } = this.physical;
