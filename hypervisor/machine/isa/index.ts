@@ -10,6 +10,7 @@ import * as mmx from './mmx.ts';
 import * as mov from './mov.ts';
 import * as muldiv from './muldiv.ts';
 import * as pclmul from './pclmul.ts';
+import * as sha from './sha.ts';
 import * as shift from './shift.ts';
 import * as sseFloat from './sse-float.ts';
 import * as sseInteger from './sse-integer.ts';
@@ -49,6 +50,7 @@ export const FAMILIES = {
   sse41: [...membersOf(sse41Integer), ...membersOf(sse41Select)],
   sse42: [...membersOf(sse42), ...membersOf(sse42String)],
   aes: [...membersOf(aes), ...membersOf(pclmul)],
+  sha: membersOf(sha),
   system: membersOf(system),
   x87: membersOf(x87),
   vmx: membersOf(vmx),

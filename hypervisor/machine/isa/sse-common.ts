@@ -44,12 +44,13 @@ export function setLow32<V, X>(b: Builder<V, X>, dst: Rw, v: V): void {
 /** The low 32 bits of an XMM register or of 4 bytes of memory. */
 export const low32 = <V>(b: Builder<V>, o: Readable): V => b.zext(b.read(o), 4);
 
-/** dst = f(dst, src) on whole registers, the memory operand aligned. */
+/** dst = f(dst, src) on whole registers; the memory operand is aligned but for the few that say otherwise. */
 export const packed = (
   mnemonic: string,
   forms: string,
   f: <V, X>(b: Builder<V, X>, dst: X, src: X) => X,
   feature: SseFeature = 'sse2',
+  aligned = true,
 ): AnyInsn =>
   insn(mnemonic, {
     sdm: `Vol 2, ${mnemonic}`,
@@ -58,7 +59,7 @@ export const packed = (
     operands: { dst: 'rw', src: 'r' },
     sem(b, { dst, src }) {
       needSse(b);
-      const s = b.x.read(src, true);
+      const s = b.x.read(src, aligned);
       b.x.write(dst, f(b, b.x.read(dst, false), s), false);
     },
   });
@@ -69,6 +70,7 @@ export const packedImm = (
   forms: string,
   f: <V, X>(b: Builder<V, X>, dst: X, src: X, imm: V) => X,
   feature: SseFeature = 'sse2',
+  aligned = true,
 ): AnyInsn =>
   insn(mnemonic, {
     sdm: `Vol 2, ${mnemonic}`,
@@ -77,7 +79,7 @@ export const packedImm = (
     operands: { dst: 'rw', src: 'r', imm: 'r' },
     sem(b, { dst, src, imm }) {
       needSse(b);
-      const s = b.x.read(src, true);
+      const s = b.x.read(src, aligned);
       b.x.write(dst, f(b, b.x.read(dst, false), s, b.read(imm)), false);
     },
   });
