@@ -57,6 +57,7 @@ export function differences(want: Outcome, got: Outcome, mask: bigint, approxima
   differ('FCW', word(want, 0), word(got, 0));
   differ('FSW', word(want, 2), word(got, 2));
   differ('FTW', want.fxsave[4] ?? 0, got.fxsave[4] ?? 0);
+  differ('MXCSR', word(want, 24), word(got, 24));
   for (let i = 32; i < 160; i++)
     if (((i - 32) & 15) < X87_BYTES) differ(`byte ${i & 15} of ST${(i - 32) >> 4}`, want.fxsave[i] ?? 0, got.fxsave[i] ?? 0);
   if (approximate && approximates(want.fxsave, got.fxsave)) return found;

@@ -8,7 +8,9 @@ import type { AnyInsn } from '../isa/insn.ts';
 import { FS, GS } from '../state.ts';
 import { type Bits, type Case, dataBase, FS_BASE, GS_BASE, initialFxsave, startOf, WINDOW, WINDOW_SIZE } from './case.ts';
 import { type Encoded, encode, pickTarget } from './encode.ts';
+import { floatFxsave, floatWindow, randomMxcsr, takesFloats, takesSingles } from './float-operands.ts';
 import type { Random } from './random.ts';
+import { arrangeStrings, comparesStrings } from './string-operands.ts';
 
 export interface Generated {
   readonly case: Case;
@@ -34,7 +36,7 @@ export function randomWindow(random: Random): Uint8Array {
   return window;
 }
 
-/** XMM and x87 registers at random: bit patterns of anything. */
+/** XMM and x87 registers at random, bit patterns of anything, and some MXCSR. */
 export function randomFxsave(random: Random): Uint8Array {
   const image = initialFxsave();
   const view = new DataView(image.buffer);
@@ -48,6 +50,7 @@ export function randomFxsave(random: Random): Uint8Array {
   view.setUint16(2, (random.below(8) << 11) | (pending ? 0x8081 : 0), true);
   if (pending) view.setUint16(0, 0x037e, true);
   view.setUint8(4, random.below(256));
+  view.setUint32(24, randomMxcsr(random), true);
   return image;
 }
 
@@ -164,13 +167,18 @@ function generate(random: Random, form: Form, bits: Bits, opSize: 1 | 2 | 4 | 8,
   // Some choices come out as another form or instruction (XCHG as NOP): that one has its own cases.
   if (typeof decoded === 'string' || decoded.insn !== form.insn || decoded.form !== form.index || decoded.length !== e.code.length)
     return undefined;
-  const draft: Draft = { gpr, window: randomWindow(random), bits };
-  arrange(random, form.insn.mnemonic, e, decoded, draft);
+  const { mnemonic } = form.insn;
+  const floats = takesFloats(mnemonic) && random.chance(0.9);
+  const window = floats ? floatWindow(random, takesSingles(mnemonic)) : randomWindow(random);
+  const fxsave = floats ? floatFxsave(random, takesSingles(mnemonic)) : randomFxsave(random);
+  if (comparesStrings(mnemonic)) arrangeStrings(random, decoded, fxsave, window, gpr);
+  const draft: Draft = { gpr, window, bits };
+  arrange(random, mnemonic, e, decoded, draft);
   const rflags = FIXED_FLAGS | (random.u64() & FREE_FLAGS) | (isString && random.chance(0.3) ? DF : 0n);
   return {
     form,
     decoded,
-    case: { bits, code: e.code, gpr: gpr.map((v) => BigInt.asUintN(width, v)), rflags, fxsave: randomFxsave(random), window: draft.window },
+    case: { bits, code: e.code, gpr: gpr.map((v) => BigInt.asUintN(width, v)), rflags, fxsave, window: draft.window },
   };
 }
 

@@ -3,6 +3,7 @@
 import type { Maddr } from '../addresses.ts';
 import { RunExit } from '../cpu-api.ts';
 import { EmulatedCpu } from '../exec/cpu.ts';
+import { decode } from '../exec/decode.ts';
 import { Engine } from '../exec/engine.ts';
 import { Ram } from '../mmu/ram.ts';
 import { CPU_STRIDE, CS, DS, ES, FS, GS, SS, STATE } from '../state.ts';
@@ -18,10 +19,10 @@ import {
   dataLimit,
   dataSelector,
   type Executor,
-  GS_BASE,
   FS_BASE,
   FS_LIMIT,
   fsSelector,
+  GS_BASE,
   type Outcome,
   PAGES,
   startOf,
@@ -93,8 +94,8 @@ function prepare(cpu: EmulatedCpu, c: Case): void {
   for (const seg of [DS, ES, SS]) cpu.setSegment(seg, dataSelector(c.bits), attributes, dataLimit(c.bits), Number(dataBase(c.bits)));
   if (c.bits === 64) cpu.setSegment(FS, 0, 0, ALL, Number(FS_BASE));
   else cpu.setSegment(FS, fsSelector(c.bits), DATA16_ATTRIBUTES, FS_LIMIT, Number(FS_BASE));
-  ram.u8.set(c.fxsave.subarray(160, 416), cpu.base + STATE.xmm);
   cpu.setSegment(GS, 0, 0, ALL, c.bits === 64 ? Number(GS_BASE) : 0);
+  ram.u8.set(c.fxsave.subarray(160, 416), cpu.base + STATE.xmm);
   const fx = new DataView(c.fxsave.buffer, c.fxsave.byteOffset);
   cpu.setU32(STATE.mxcsr, fx.getUint32(24, true));
   loadX87(new DataView(ram.u8.buffer, cpu.base), c.fxsave);
@@ -106,6 +107,7 @@ function outcomeOf(cpu: EmulatedCpu, c: Case, faulted: boolean): Outcome {
   const fxsave = c.fxsave.slice();
   fxsave.set(ram.u8.subarray(cpu.base + STATE.xmm, cpu.base + STATE.xmm + 256), 160);
   storeX87(new DataView(ram.u8.buffer, cpu.base), fxsave);
+  new DataView(fxsave.buffer).setUint32(24, cpu.u32(STATE.mxcsr), true);
   const pageFault = faulted && event.vector === 14;
   return {
     vector: faulted ? event.vector : -1,
@@ -164,4 +166,16 @@ export function interpreterExecutor(slice = MAX_CYCLES): Executor {
   const cpu = createCpu();
   const name = slice === MAX_CYCLES ? 'interpreter' : `interpreter in slices of 1 to ${slice}`;
   return { name, run: (cases) => cases.map((c) => runCase(cpu, c, slice)) };
+}
+
+/** The TypeScript form of instructions that have a staged one as well: what Builder.slow() leads to. */
+export function systemExecutor(): Executor {
+  const cpu = createCpu();
+  const run = (c: Case): Outcome | undefined => {
+    prepare(cpu, c);
+    const d = decode(c.code, 0, c.code.length, { bits: c.bits });
+    if (typeof d === 'string' || !HANDLERS.has(d.insn.mnemonic)) return undefined;
+    return outcomeOf(cpu, c, !executeSystem(cpu, d));
+  };
+  return { name: 'system', run: (cases) => cases.map(run) };
 }

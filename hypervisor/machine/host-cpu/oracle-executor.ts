@@ -93,6 +93,7 @@ export function outcomeOf(c: Case, state: OracleState, memory: CaseMemory, fault
   const fxsave = c.fxsave.slice();
   for (let i = 0; i < 256; i++) fxsave[160 + i] = v.getUint8(STATE.xmm + i);
   storeX87(v, fxsave);
+  new DataView(fxsave.buffer).setUint32(24, v.getUint32(STATE.mxcsr, true), true);
   const arithmetic = flagsToEflags(
     v.getUint32(STATE.flagRes, true),
     v.getUint32(STATE.flagRes + 4, true),

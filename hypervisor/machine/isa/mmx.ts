@@ -9,7 +9,7 @@ import { STATE } from '../state.ts';
 import { type AnyInsn, insn } from './insn.ts';
 import { HALFWISE, interleave, type MmxFeature, PACKS, SHIFTS, shiftBy, UNPACKS, withWord, wordOf, wordQuad } from './packed-integer.ts';
 import { CR0_EM_TS, needSse, setLow64 } from './sse-common.ts';
-import { doublesToDwords, floatsToDwords } from './sse-float.ts';
+import { doublesToDwords, dwordsToFloats, floatsToDwords } from './sse-convert.ts';
 
 /** CR0.NE is bit 5, FSW.ES bit 7. */
 const NE_TO_ES = 2;
@@ -228,7 +228,7 @@ export const CVTPI2PS = insn('CVTPI2PS', {
   sem(b, { dst, src }) {
     needSse(b);
     if (src.isReg) needMmx(b);
-    const r = b.x.lane(b.x.op1('f32x4.convert_i32x4_s', widen(b, b.read(src))), 0);
+    const r = b.x.lane(dwordsToFloats(b, widen(b, b.read(src))), 0);
     setLow64(b, dst, r);
     if (src.isReg) enterMmx(b);
   },

@@ -1,16 +1,45 @@
-// SSE and SSE2 floating point.
+// SSE and SSE2 floating point: arithmetic, comparisons, bit operations. Conversions are in sse-convert.ts.
 //
-// Arithmetic rounds to nearest, as WebAssembly does; MXCSR.RC is honoured where a value becomes an integer. MXCSR's exception flags are
-// not raised yet. RCPPS and RSQRTPS, which hardware approximates to 12 bits, are exact here.
+// Results are WebAssembly's where the checks of sse-float-check.ts allow it, else the instruction is given up to system/sse/, which is
+// exact. RCPPS and RSQRTPS, which hardware approximates to 12 bits, are exact to the last bit here, and raise nothing.
 
-import type { Builder, Readable, Size } from '../stage/builder.ts';
+import type { Builder, Readable } from '../stage/builder.ts';
 import { setFromEflags } from '../stage/flags.ts';
-import { STATE } from '../state.ts';
 import { type AnyInsn, insn, OSZAPC } from './insn.ts';
 import { low32, maskX, needSse, packed, packedImm, setLow32, setLow64, zeroX } from './sse-common.ts';
+import {
+  abs,
+  andX,
+  denormalsX,
+  everywhere,
+  inexactPasses,
+  infinityX,
+  isDenormal,
+  isNan,
+  isNormal,
+  isOrdinary,
+  isSignaling,
+  isZero,
+  type Kind,
+  type Lanes,
+  normalsX,
+  notX,
+  numbersX,
+  ordinariesX,
+  orX,
+  passesX,
+  roundsToNearest,
+  shortX,
+  signalingX,
+  smallestX,
+  trailingZeros,
+  unless,
+  zeroesX,
+} from './sse-float-check.ts';
 
-type Kind = 'f32' | 'f64';
-const scalarValue = <V>(b: Builder<V>, k: Kind, o: Readable): V => (k === 'f32' ? low32(b, o) : b.read(o));
+export * from './sse-convert.ts';
+
+export const scalarValue = <V>(b: Builder<V>, k: Kind, o: Readable): V => (k === 'f32' ? low32(b, o) : b.read(o));
 
 /** dst.low = f(dst.low, src.low). */
 const scalar = (mnemonic: string, forms: string, k: Kind, f: <V, X>(b: Builder<V, X>, d: V, s: V) => V): AnyInsn =>
@@ -21,7 +50,8 @@ const scalar = (mnemonic: string, forms: string, k: Kind, f: <V, X>(b: Builder<V
     operands: { dst: 'rw', src: 'r' },
     sem(b, { dst, src }) {
       needSse(b);
-      const r = f(b, scalarValue(b, k, dst), scalarValue(b, k, src));
+      const s = scalarValue(b, k, src);
+      const r = f(b, scalarValue(b, k, dst), s);
       if (k === 'f32') setLow32(b, dst, r);
       else setLow64(b, dst, r);
     },
@@ -31,7 +61,7 @@ const scalar = (mnemonic: string, forms: string, k: Kind, f: <V, X>(b: Builder<V
 function family(
   name: string,
   opcode: string,
-  onVector: <V, X>(b: Builder<V, X>, lanes: 'f32x4' | 'f64x2', d: X, s: X) => X,
+  onVector: <V, X>(b: Builder<V, X>, lanes: Lanes, d: X, s: X) => X,
   onScalar: <V, X>(b: Builder<V, X>, k: Kind, d: V, s: V) => V,
 ): AnyInsn[] {
   return [
@@ -41,20 +71,139 @@ function family(
     scalar(`${name}SD`, `F2 0F ${opcode} /r Vsd,Wsd`, 'f64', (b, d, s) => onScalar(b, 'f64', d, s)),
   ];
 }
-const arithmetic = (name: string, opcode: string, op: 'add' | 'sub' | 'mul' | 'div') =>
+
+type Operation = 'add' | 'sub' | 'mul' | 'div' | 'sqrt';
+
+/** What is special about an operation: when a zero may come out of it with no event, and when a result is exact. */
+interface Rules {
+  readonly zero: <V, X>(b: Builder<V, X>, k: Kind, x: V, y: V) => V;
+  readonly exact: <V, X>(b: Builder<V, X>, k: Kind, x: V, y: V, r: V) => V;
+  readonly zeroX: <V, X>(b: Builder<V, X>, lanes: Lanes, x: X, y: X) => X;
+  /** May say no where the answer is yes. */
+  readonly exactX: <V, X>(b: Builder<V, X>, lanes: Lanes, x: X, y: X, r: X) => X;
+}
+
+const floatZero = <V, X>(b: Builder<V, X>, k: Kind, v: V): V => b.x.fcmp(k, 'eq', v, b.k(0));
+/** The error of a sum, by Knuth's TwoSum: (x - (r - t)) + (y - t) with t = r - x. Where a step overflows it comes out as a NaN. */
+const sumIsExact = <V, X>(b: Builder<V, X>, k: Kind, x: V, y: V, r: V, subtract: boolean): V => {
+  const f = b.x[k];
+  const t = f('sub', r, x);
+  const left = f('sub', x, f('sub', r, t));
+  return floatZero(b, k, subtract ? f('sub', left, f('add', y, t)) : f('add', left, f('sub', y, t)));
+};
+const sumIsExactX = <V, X>(b: Builder<V, X>, lanes: Lanes, x: X, y: X, r: X, subtract: boolean): X => {
+  const f = (op: 'add' | 'sub', p: X, q: X): X => b.x.op2(`${lanes}.${op}`, p, q);
+  const t = f('sub', r, x);
+  const left = f('sub', x, f('sub', r, t));
+  return zeroesX(b, lanes, subtract ? f('sub', left, f('add', y, t)) : f('add', left, f('sub', y, t)));
+};
+/** Products of two singles are exact doubles; those of doubles whose significands have 53 bits between them, too. */
+const double = <V, X>(b: Builder<V, X>, v: V): V => b.x.convert('f64.from.f32', v);
+const productIs = <V, X>(b: Builder<V, X>, k: Kind, p: V, q: V, product: V): V =>
+  k === 'f32'
+    ? b.x.fcmp('f64', 'eq', b.x.f64('mul', double(b, p), double(b, q)), double(b, product))
+    : b.and(b.leU(b.k(53), b.add(trailingZeros(b, p), trailingZeros(b, q))), b.x.fcmp('f64', 'eq', b.x.f64('mul', p, q), product));
+const productIsX = <V, X>(b: Builder<V, X>, lanes: Lanes, p: X, q: X, product: X): X =>
+  andX(b, shortX(b, lanes, p, q), b.x.op2(`${lanes}.eq`, b.x.op2(`${lanes}.mul`, p, q), product));
+
+/** A sum that is zero is exact; its sign depends on the rounding. */
+const sum = (subtract: boolean): Rules => ({
+  zero: (b) => roundsToNearest(b),
+  exact: (b, k, x, y, r) => sumIsExact(b, k, x, y, r, subtract),
+  zeroX: (b) => passesX(b, roundsToNearest(b)),
+  exactX: (b, lanes, x, y, r) => sumIsExactX(b, lanes, x, y, r, subtract),
+});
+const RULES: Readonly<Record<Operation, Rules>> = {
+  add: sum(false),
+  sub: sum(true),
+  mul: {
+    zero: (b, k, x, y) => b.or(isZero(b, k, x), isZero(b, k, y)),
+    exact: (b, k, x, y, r) => productIs(b, k, x, y, r),
+    zeroX: (b, lanes, x, y) => orX(b, zeroesX(b, lanes, x), zeroesX(b, lanes, y)),
+    exactX: (b, lanes, x, y) => shortX(b, lanes, x, y),
+  },
+  div: {
+    zero: (b, k, x) => isZero(b, k, x),
+    exact: (b, k, x, y, r) => productIs(b, k, r, y, x),
+    zeroX: (b, lanes, x) => zeroesX(b, lanes, x),
+    exactX: (b, lanes, x, y, r) => productIsX(b, lanes, r, y, x),
+  },
+  sqrt: {
+    zero: (b) => b.k(1),
+    exact: (b, k, x, _y, r) => productIs(b, k, r, r, x),
+    zeroX: (b, lanes, x) => zeroesX(b, lanes, x),
+    exactX: (b, lanes, x, _y, r) => productIsX(b, lanes, r, r, x),
+  },
+};
+
+/** r = x op y, or x's root where y is x. */
+function scalarOperation<V, X>(b: Builder<V, X>, k: Kind, op: Operation, x: V, y: V): V {
+  const r = op === 'sqrt' ? b.x[k](op, x) : b.x[k](op, x, y);
+  const { zero, exact } = RULES[op];
+  const operands = x === y ? isOrdinary(b, k, x) : b.and(isOrdinary(b, k, x), isOrdinary(b, k, y));
+  unless(b, b.and(operands, b.and(isOrdinary(b, k, r), inexactPasses(b))), () => {
+    const denormal = b.or(isDenormal(b, k, x), isDenormal(b, k, y));
+    const hidden = b.and(isOrdinary(b, k, r), inexactPasses(b));
+    const number = b.and(isNormal(b, k, r), b.or(hidden, exact(b, k, x, y, r)));
+    return b.and(b.eqz(denormal), b.or(number, b.and(isZero(b, k, r), zero(b, k, x, y))));
+  });
+  return r;
+}
+function vectorOperation<V, X>(b: Builder<V, X>, lanes: Lanes, op: Operation, x: X, y: X): X {
+  const r = op === 'sqrt' ? b.x.op1(`${lanes}.${op}`, x) : b.x.op2(`${lanes}.${op}`, x, y);
+  const { zeroX: zero, exactX: exact } = RULES[op];
+  const pmin = (p: X, q: X): X => b.x.op2(`${lanes}.pmin`, p, q);
+  const result = abs(b, lanes, r);
+  // A NaN that pmin passes over shows in the result.
+  const least = pmin(x === y ? abs(b, lanes, x) : pmin(abs(b, lanes, x), abs(b, lanes, y)), result);
+  const ordinary = andX(b, b.x.op2(`${lanes}.gt`, least, smallestX(b, lanes)), b.x.op2(`${lanes}.lt`, result, infinityX(b, lanes)));
+  unless(b, b.and(everywhere(b, lanes, ordinary), inexactPasses(b)), () => {
+    const denormal = orX(b, denormalsX(b, lanes, x), denormalsX(b, lanes, y));
+    const hidden = andX(b, ordinariesX(b, lanes, r), passesX(b, inexactPasses(b)));
+    const number = andX(b, normalsX(b, lanes, r), orX(b, hidden, exact(b, lanes, x, y, r)));
+    const none = andX(b, zeroesX(b, lanes, r), zero(b, lanes, x, y));
+    return everywhere(b, lanes, andX(b, notX(b, denormal), orX(b, number, none)));
+  });
+  return r;
+}
+
+const arithmetic = (name: string, opcode: string, op: Operation) =>
   family(
     name,
     opcode,
-    (b, lanes, d, s) => b.x.op2(`${lanes}.${op}`, d, s),
-    (b, k, d, s) => b.x[k](op, d, s),
+    (b, lanes, d, s) => (op === 'sqrt' ? vectorOperation(b, lanes, op, s, s) : vectorOperation(b, lanes, op, d, s)),
+    (b, k, d, s) => (op === 'sqrt' ? scalarOperation(b, k, op, s, s) : scalarOperation(b, k, op, d, s)),
   );
-/** MIN: dst < src ? dst : src, so that the source is returned for NaNs and equal zeros (SDM Vol 2B, MINPS). */
+
+/** What is compared raises nothing: no denormals, and no NaNs, or where quiet ones do not matter no signaling ones. */
+function comparable<V, X>(b: Builder<V, X>, k: Kind, x: V, y: V, quietPasses: V): void {
+  unless(b, b.and(isOrdinary(b, k, x), isOrdinary(b, k, y)), () => {
+    const either = (is: typeof isNan): V => b.or(is(b, k, x), is(b, k, y));
+    return b.eqz(b.or(either(isDenormal), b.or(either(isSignaling), b.and(either(isNan), b.eqz(quietPasses)))));
+  });
+}
+function comparableX<V, X>(b: Builder<V, X>, lanes: Lanes, x: X, y: X, quietPasses: V): void {
+  unless(b, everywhere(b, lanes, andX(b, ordinariesX(b, lanes, x), ordinariesX(b, lanes, y))), () => {
+    const neither = (is: typeof denormalsX): X => notX(b, orX(b, is(b, lanes, x), is(b, lanes, y)));
+    const ordered = andX(b, numbersX(b, lanes, x), numbersX(b, lanes, y));
+    const quiet = orX(b, ordered, passesX(b, quietPasses));
+    return everywhere(b, lanes, andX(b, quiet, andX(b, neither(denormalsX), neither(signalingX))));
+  });
+}
+
+/** MIN: dst < src ? dst : src, so that the source is returned for equal zeros (SDM Vol 2B, MINPS). */
 const extreme = (name: string, opcode: string, min: boolean) =>
   family(
     name,
     opcode,
-    (b, lanes, d, s) => b.x.op2(`${lanes}.${min ? 'pmin' : 'pmax'}`, s, d),
-    (b, k, d, s) => b.select(min ? b.x.fcmp(k, 'lt', d, s) : b.x.fcmp(k, 'lt', s, d), d, s),
+    (b, lanes, d, s) => {
+      comparableX(b, lanes, d, s, b.k(0));
+      return b.x.op2(`${lanes}.${min ? 'pmin' : 'pmax'}`, s, d);
+    },
+    (b, k, d, s) => {
+      comparable(b, k, d, s, b.k(0));
+      return b.select(min ? b.x.fcmp(k, 'lt', d, s) : b.x.fcmp(k, 'lt', s, d), d, s);
+    },
   );
 export const ARITHMETIC: readonly AnyInsn[] = [
   ...arithmetic('ADD', '58', 'add'),
@@ -63,12 +212,7 @@ export const ARITHMETIC: readonly AnyInsn[] = [
   ...arithmetic('DIV', '5E', 'div'),
   ...extreme('MIN', '5D', true),
   ...extreme('MAX', '5F', false),
-  ...family(
-    'SQRT',
-    '51',
-    (b, lanes, _d, s) => b.x.op1(`${lanes}.sqrt`, s),
-    (b, k, _d, s) => b.x[k]('sqrt', s),
-  ),
+  ...arithmetic('SQRT', '51', 'sqrt'),
 ];
 
 const ONE_F32 = 0x3f800000;
@@ -99,7 +243,7 @@ export const LOGIC: readonly AnyInsn[] = [
 ];
 
 /** ZF PF CF: 111 unordered, 001 less, 100 equal, 000 greater; OF SF AF cleared. COMI differs only in raising on a quiet NaN. */
-const compareFlags = (mnemonic: string, forms: string, k: Kind): AnyInsn =>
+const compareFlags = (mnemonic: string, forms: string, k: Kind, signaling: boolean): AnyInsn =>
   insn(mnemonic, {
     sdm: `Vol 2, ${mnemonic}`,
     forms,
@@ -110,6 +254,7 @@ const compareFlags = (mnemonic: string, forms: string, k: Kind): AnyInsn =>
       needSse(b);
       const x = scalarValue(b, k, a);
       const y = scalarValue(b, k, c);
+      comparable(b, k, x, y, b.k(signaling ? 0 : 1));
       const unordered = b.eqz(b.and(b.x.fcmp(k, 'eq', x, x), b.x.fcmp(k, 'eq', y, y)));
       const cf = b.or(unordered, b.x.fcmp(k, 'lt', x, y));
       const zf = b.or(unordered, b.x.fcmp(k, 'eq', x, y));
@@ -117,16 +262,18 @@ const compareFlags = (mnemonic: string, forms: string, k: Kind): AnyInsn =>
     },
   });
 export const COMPARE_FLAGS: readonly AnyInsn[] = [
-  compareFlags('UCOMISS', 'NP 0F 2E /r Vss,Wss', 'f32'),
-  compareFlags('UCOMISD', '66 0F 2E /r Vsd,Wsd', 'f64'),
-  compareFlags('COMISS', 'NP 0F 2F /r Vss,Wss', 'f32'),
-  compareFlags('COMISD', '66 0F 2F /r Vsd,Wsd', 'f64'),
+  compareFlags('UCOMISS', 'NP 0F 2E /r Vss,Wss', 'f32', false),
+  compareFlags('UCOMISD', '66 0F 2E /r Vsd,Wsd', 'f64', false),
+  compareFlags('COMISS', 'NP 0F 2F /r Vss,Wss', 'f32', true),
+  compareFlags('COMISD', '66 0F 2F /r Vsd,Wsd', 'f64', true),
 ];
 
-/** Predicates 0..3 EQ LT LE UNORD, bit 2 negates (SDM Vol 2A, Table 3-1). */
-const comparePacked = (lanes: 'f32x4' | 'f64x2') =>
+/** Predicates 0..3 EQ LT LE UNORD, bit 2 negates (SDM Vol 2A, Table 3-1). LT and LE, 1 and 2, raise IE on quiet NaNs too. */
+const quietPredicate = <V, X>(b: Builder<V, X>, imm: V): V => b.eqz(b.and(b.xor(imm, b.shr(imm, b.k(1))), b.k(1)));
+const comparePacked = (lanes: Lanes) =>
   function compare<V, X>(b: Builder<V, X>, d: X, s: X, imm: V): X {
-    const ordered = b.x.op2('v128.and', b.x.op2(`${lanes}.eq`, d, d), b.x.op2(`${lanes}.eq`, s, s));
+    comparableX(b, lanes, d, s, quietPredicate(b, imm));
+    const ordered = andX(b, numbersX(b, lanes, d), numbersX(b, lanes, s));
     const results = [
       b.x.op2(`${lanes}.eq`, d, s),
       b.x.op2(`${lanes}.lt`, d, s),
@@ -151,6 +298,7 @@ const compareScalar = (mnemonic: string, forms: string, k: Kind): AnyInsn =>
       const x = scalarValue(b, k, dst);
       const y = scalarValue(b, k, src);
       const p = b.read(imm);
+      comparable(b, k, x, y, quietPredicate(b, p));
       const which = b.and(p, b.k(3));
       const unordered = b.eqz(b.and(b.x.fcmp(k, 'eq', x, x), b.x.fcmp(k, 'eq', y, y)));
       const pick = (i: number, v: typeof x) => b.and(b.eq(which, b.k(i)), v);
@@ -168,129 +316,4 @@ export const COMPARES: readonly AnyInsn[] = [
   packedImm('CMPPD', '66 0F C2 /r Vx,Wx,Ib', comparePacked('f64x2')),
   compareScalar('CMPSS', 'F3 0F C2 /r Vss,Wss,Ib', 'f32'),
   compareScalar('CMPSD', 'F2 0F C2 /r Vsd,Wsd,Ib', 'f64'),
-];
-
-// --- conversions
-
-/** Rounds by MXCSR.RC (bits 14:13): nearest, down, up, toward zero. */
-function roundByMode<V, X>(b: Builder<V, X>, k: Kind, v: V): V {
-  const rc = b.and(b.shr(b.state(STATE.mxcsr, 4), b.k(13)), b.k(3));
-  const directed = b.select(
-    b.eq(rc, b.k(1)),
-    b.x.convert(`${k}.floor`, v),
-    b.select(b.eq(rc, b.k(2)), b.x.convert(`${k}.ceil`, v), b.x.convert(`${k}.trunc`, v)),
-  );
-  return b.select(rc, directed, b.x.convert(`${k}.nearest`, v));
-}
-/** An integral value as a signed integer of `size` bytes; the integer indefinite when it does not fit or is a NaN. */
-function toInteger<V, X>(b: Builder<V, X>, k: Kind, v: V, size: Size): V {
-  const n = b.x.convert(k === 'f64' ? 's64.trunc.f64' : 's64.trunc.f32', v);
-  const nan = b.eqz(b.x.fcmp(k, 'eq', v, v));
-  if (size === 8) {
-    // No float is 2^63 - 1: that value means that the truncation saturated.
-    const over = b.eq(n, b.k(0x7fffffffffffffffn));
-    return b.select(b.or(nan, over), b.k(0x8000000000000000n), n);
-  }
-  const fits = b.eq(b.sext(n, 4), n);
-  return b.select(b.or(nan, b.eqz(fits)), b.k(0x80000000), b.zext(n, 4));
-}
-const toGeneral = (mnemonic: string, forms: string, k: Kind, truncate: boolean): AnyInsn =>
-  insn(mnemonic, {
-    sdm: `Vol 2A, ${mnemonic}`,
-    forms,
-    cpuid: k === 'f32' ? 'sse' : 'sse2',
-    operands: { dst: 'w', src: 'r' },
-    sem(b, { dst, src }) {
-      needSse(b);
-      const v = scalarValue(b, k, src);
-      b.write(dst, toInteger(b, k, truncate ? v : roundByMode(b, k, v), dst.size as Size));
-    },
-  });
-const fromGeneral = (mnemonic: string, forms: string, k: Kind): AnyInsn =>
-  insn(mnemonic, {
-    sdm: `Vol 2A, ${mnemonic}`,
-    forms,
-    cpuid: k === 'f32' ? 'sse' : 'sse2',
-    operands: { dst: 'rw', src: 'r' },
-    sem(b, { dst, src }) {
-      needSse(b);
-      const r = b.x.convert(src.size === 8 ? `${k}.from.s64` : `${k}.from.s32`, b.read(src));
-      if (k === 'f32') setLow32(b, dst, r);
-      else setLow64(b, dst, r);
-    },
-  });
-/** Lane i (of four) of 32 bits. */
-const dword = <V, X>(b: Builder<V, X>, x: X, i: number): V => {
-  const half = b.x.lane(x, i < 2 ? 0 : 1);
-  return i & 1 ? b.shr(half, b.k(32)) : b.zext(half, 4);
-};
-const pair = <V>(b: Builder<V>, lo: V, hi: V): V => b.or(lo, b.shl(hi, b.k(32)));
-
-/** Conversions of vectors, with the bytes of source that they read. */
-const convertVector = (mnemonic: string, forms: string, half: boolean, f: <V, X>(b: Builder<V, X>, s: X) => X): AnyInsn =>
-  insn(mnemonic, {
-    sdm: `Vol 2A, ${mnemonic}`,
-    forms,
-    cpuid: 'sse2',
-    operands: { dst: 'w', src: 'r' },
-    sem(b, { dst, src }) {
-      needSse(b);
-      const s = half && !src.isReg ? b.x.make(b.read(src), b.k(0)) : b.x.read(src, true);
-      b.x.write(dst, f(b, s), false);
-    },
-  });
-export const floatsToDwords =
-  (truncate: boolean) =>
-  <V, X>(b: Builder<V, X>, s: X): X => {
-    const one = (i: number) => {
-      const v = dword(b, s, i);
-      return toInteger(b, 'f32', truncate ? v : roundByMode(b, 'f32', v), 4);
-    };
-    return b.x.make(pair(b, one(0), one(1)), pair(b, one(2), one(3)));
-  };
-export const doublesToDwords =
-  (truncate: boolean) =>
-  <V, X>(b: Builder<V, X>, s: X): X => {
-    const one = (i: 0 | 1) => {
-      const v = b.x.lane(s, i);
-      return toInteger(b, 'f64', truncate ? v : roundByMode(b, 'f64', v), 4);
-    };
-    return b.x.make(pair(b, one(0), one(1)), b.k(0));
-  };
-
-export const CONVERSIONS: readonly AnyInsn[] = [
-  fromGeneral('CVTSI2SS', 'F3 0F 2A /r Vx,Ey', 'f32'),
-  fromGeneral('CVTSI2SD', 'F2 0F 2A /r Vx,Ey', 'f64'),
-  toGeneral('CVTTSS2SI', 'F3 0F 2C /r Gy,Wss', 'f32', true),
-  toGeneral('CVTTSD2SI', 'F2 0F 2C /r Gy,Wsd', 'f64', true),
-  toGeneral('CVTSS2SI', 'F3 0F 2D /r Gy,Wss', 'f32', false),
-  toGeneral('CVTSD2SI', 'F2 0F 2D /r Gy,Wsd', 'f64', false),
-  insn('CVTSS2SD', {
-    sdm: 'Vol 2A, CVTSS2SD',
-    forms: 'F3 0F 5A /r Vsd,Wss',
-    cpuid: 'sse2',
-    operands: { dst: 'rw', src: 'r' },
-    sem(b, { dst, src }) {
-      needSse(b);
-      setLow64(b, dst, b.x.convert('f64.from.f32', low32(b, src)));
-    },
-  }),
-  insn('CVTSD2SS', {
-    sdm: 'Vol 2A, CVTSD2SS',
-    forms: 'F2 0F 5A /r Vss,Wsd',
-    cpuid: 'sse2',
-    operands: { dst: 'rw', src: 'r' },
-    sem(b, { dst, src }) {
-      needSse(b);
-      setLow32(b, dst, b.x.convert('f32.from.f64', b.read(src)));
-    },
-  }),
-  convertVector('CVTPS2PD', 'NP 0F 5A /r Vx,Wq', true, (b, s) => b.x.op1('f64x2.promote_low_f32x4', s)),
-  convertVector('CVTPD2PS', '66 0F 5A /r Vx,Wx', false, (b, s) => b.x.op1('f32x4.demote_f64x2_zero', s)),
-  convertVector('CVTDQ2PS', 'NP 0F 5B /r Vx,Wx', false, (b, s) => b.x.op1('f32x4.convert_i32x4_s', s)),
-  convertVector('CVTDQ2PD', 'F3 0F E6 /r Vx,Wq', true, (b, s) => b.x.op1('f64x2.convert_low_i32x4_s', s)),
-  convertVector('CVTPS2DQ', '66 0F 5B /r Vx,Wx', false, floatsToDwords(false)),
-  convertVector('CVTTPS2DQ', 'F3 0F 5B /r Vx,Wx', false, floatsToDwords(true)),
-  convertVector('CVTPD2DQ', 'F2 0F E6 /r Vx,Wx', false, doublesToDwords(false)),
-  convertVector('CVTTPD2DQ', '66 0F E6 /r Vx,Wx', false, doublesToDwords(true)),
 ];

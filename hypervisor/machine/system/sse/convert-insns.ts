@@ -46,7 +46,7 @@ const fromGeneral =
     return toXmm(compute)(cpu, d);
   };
 
-/** Two dwords in an MMX register. */
+/** Two dwords in an MMX register. The transition to MMX is made even if an exception follows (a host has been asked). */
 function toMmx(compute: Compute): SseHandler {
   return (cpu, d) => {
     if (!sseUsable(cpu) || !mmxUsable(cpu)) return false;
@@ -54,8 +54,8 @@ function toMmx(compute: Compute): SseHandler {
     if (src === undefined) return false;
     const env = new FloatEnv(cpu.u32(STATE.mxcsr));
     const r = compute(env, 0n, src, 0);
-    if (!settle(cpu, env)) return false;
     enterMmx(cpu);
+    if (!settle(cpu, env)) return false;
     writeMm(cpu, registerOf(d, 0), r);
     return next(cpu, d);
   };
@@ -67,9 +67,8 @@ const fromMmx =
   (cpu: SystemCpu, d: Decoded) => {
     const mmx = d.operands[1]?.kind === 'reg';
     if (!sseUsable(cpu) || (mmx && !mmxUsable(cpu))) return false;
-    if (!toXmm(compute)(cpu, d)) return false;
     if (mmx) enterMmx(cpu);
-    return true;
+    return toXmm(compute)(cpu, d);
   };
 
 export const sseConvertHandlers: Record<string, SseHandler> = {

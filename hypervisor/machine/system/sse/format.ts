@@ -43,8 +43,8 @@ export const magnitude = (f: Format, v: bigint): bigint => v & (f.sign - 1n);
 export const isNegative = (f: Format, v: bigint): boolean => (v & f.sign) !== 0n;
 export const isZero = (f: Format, v: bigint): boolean => magnitude(f, v) === 0n;
 export const isInfinite = (f: Format, v: bigint): boolean => magnitude(f, v) === f.infinity;
-export const isNaN = (f: Format, v: bigint): boolean => magnitude(f, v) > f.infinity;
-export const isSignaling = (f: Format, v: bigint): boolean => isNaN(f, v) && (v & f.quiet) === 0n;
+export const isNan = (f: Format, v: bigint): boolean => magnitude(f, v) > f.infinity;
+export const isSignaling = (f: Format, v: bigint): boolean => isNan(f, v) && (v & f.quiet) === 0n;
 export const isDenormal = (f: Format, v: bigint): boolean => {
   const m = magnitude(f, v);
   return m !== 0n && m >> BigInt(f.precision - 1) === 0n;

@@ -7,7 +7,7 @@ import {
   type Format,
   isDenormal,
   isInfinite,
-  isNaN,
+  isNan,
   isNegative,
   isSignaling,
   isZero,
@@ -30,9 +30,9 @@ const noteDenormal = (env: FloatEnv, f: Format, ...values: readonly bigint[]): v
 
 /** The first operand's NaN, else the second's, made quiet (SDM Vol 1, Table 4-7: SSE takes the first source even before a signaling second). */
 function propagate(env: FloatEnv, f: Format, a: bigint, b: bigint): bigint | undefined {
-  if (!isNaN(f, a) && !isNaN(f, b)) return undefined;
+  if (!isNan(f, a) && !isNan(f, b)) return undefined;
   if (isSignaling(f, a) || isSignaling(f, b)) env.raise(FLAG.IE);
-  return (isNaN(f, a) ? a : b) | f.quiet;
+  return (isNan(f, a) ? a : b) | f.quiet;
 }
 
 export type Binary = (env: FloatEnv, f: Format, a: bigint, b: bigint) => bigint;
@@ -57,7 +57,7 @@ export const add: Binary = (env, f, first, second) => {
   if (sum === 0n) return signed(f, x.negative === y.negative ? x.negative : env.rounding === DOWN, 0n);
   return round(env, f, { negative: sum < 0n, m: sum < 0n ? -sum : sum, e });
 };
-export const sub: Binary = (env, f, a, b) => add(env, f, a, isNaN(f, b) ? b : b ^ f.sign);
+export const sub: Binary = (env, f, a, b) => add(env, f, a, isNan(f, b) ? b : b ^ f.sign);
 
 export const mul: Binary = (env, f, first, second) => {
   const a = seen(env, f, first);
@@ -85,8 +85,8 @@ export const div: Binary = (env, f, first, second) => {
   const negative = isNegative(f, a) !== isNegative(f, b);
   if (isInfinite(f, a) ? isInfinite(f, b) : isZero(f, a) && isZero(f, b)) return invalid(env, f);
   if (isZero(f, b) && !isInfinite(f, a)) {
+    // No DE even if the dividend is denormal: it comes last (SDM Vol 1, 11.5.2; a host has been asked).
     env.raise(FLAG.ZE);
-    noteDenormal(env, f, a);
     return signed(f, negative, f.infinity);
   }
   noteDenormal(env, f, a, b);
@@ -104,7 +104,7 @@ export type Unary = (env: FloatEnv, f: Format, v: bigint) => bigint;
 
 export const sqrt: Unary = (env, f, source) => {
   const v = seen(env, f, source);
-  if (isNaN(f, v)) return propagate(env, f, v, v) ?? v;
+  if (isNan(f, v)) return propagate(env, f, v, v) ?? v;
   if (isZero(f, v)) return v;
   if (isNegative(f, v)) return invalid(env, f);
   noteDenormal(env, f, v);
@@ -131,7 +131,7 @@ function squareRoot(m: bigint): bigint {
 export function compare(env: FloatEnv, f: Format, first: bigint, second: bigint, signaling: boolean): -1 | 0 | 1 | undefined {
   const a = seen(env, f, first);
   const b = seen(env, f, second);
-  if (isNaN(f, a) || isNaN(f, b)) {
+  if (isNan(f, a) || isNan(f, b)) {
     if (signaling || isSignaling(f, a) || isSignaling(f, b)) env.raise(FLAG.IE);
     return undefined;
   }
@@ -156,7 +156,7 @@ export const max: Binary = extreme(1);
 export function convert(env: FloatEnv, from: Format, to: Format, source: bigint): bigint {
   const v = seen(env, from, source);
   const negative = isNegative(from, v);
-  if (isNaN(from, v)) {
+  if (isNan(from, v)) {
     if (isSignaling(from, v)) env.raise(FLAG.IE);
     // The payload's upper bits stay the upper ones.
     const shift = BigInt(to.precision - from.precision);
@@ -173,7 +173,7 @@ export function convert(env: FloatEnv, from: Format, to: Format, source: bigint)
 export function toInteger(env: FloatEnv, f: Format, source: bigint, bits: 32 | 64, rounding: Rounding): bigint {
   const v = seen(env, f, source);
   const indefinite = 1n << BigInt(bits - 1);
-  if (isNaN(f, v) || isInfinite(f, v)) {
+  if (isNan(f, v) || isInfinite(f, v)) {
     env.raise(FLAG.IE);
     return indefinite;
   }
@@ -194,7 +194,7 @@ export function fromInteger(env: FloatEnv, f: Format, n: bigint): bigint {
 /** To an integral value of the same format (ROUNDPS and its kind); `quietly`: without raising PE. A zero keeps the sign. */
 export function toIntegral(env: FloatEnv, f: Format, source: bigint, rounding: Rounding, quietly: boolean): bigint {
   const v = seen(env, f, source);
-  if (isNaN(f, v)) return propagate(env, f, v, v) ?? v;
+  if (isNan(f, v)) return propagate(env, f, v, v) ?? v;
   if (isInfinite(f, v) || isZero(f, v)) return v;
   const x = exact(f, v);
   if (x.e >= 0) return v;
