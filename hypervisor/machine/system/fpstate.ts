@@ -84,8 +84,10 @@ export function restoreX87(cpu: SystemCpu, from: Uint8Array, wide: boolean): voi
   const view = new DataView(from.buffer);
   const fsw = view.getUint16(2, true);
   // Bits 15:13 and 7 are reserved; bit 6 reads as one.
-  cpu.setU16(STATE.fcw, (view.getUint16(0, true) & 0x1f3f) | 0x40);
-  cpu.setU16(STATE.fsw, fsw);
+  const fcw = (view.getUint16(0, true) & 0x1f3f) | 0x40;
+  cpu.setU16(STATE.fcw, fcw);
+  // ES and B are not taken from the image: they follow the flags that are not masked, as always.
+  cpu.setU16(STATE.fsw, (fsw & 0x7f7f) | (fsw & ~fcw & 0x3f ? 0x8080 : 0));
   cpu.setU16(STATE.fop, view.getUint16(6, true) & 0x7ff);
   cpu.setHalves(STATE.fip, view.getUint32(8, true), wide ? view.getUint32(12, true) : 0);
   cpu.setHalves(STATE.fdp, view.getUint32(16, true), wide ? view.getUint32(20, true) : 0);
