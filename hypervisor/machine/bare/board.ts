@@ -176,6 +176,11 @@ export class Board {
     for (const run of this.resets) run();
   }
 
+  /** While all CPUs sleep: when the next timer is due, in ns; Infinity when none is set. Undefined while one is awake. */
+  get sleepsUntil(): number | undefined {
+    return this.processors.isAsleep ? this.timeline.toNs(this.timeline.next) : undefined;
+  }
+
   /** Runs until something ends it; `untilNs` is virtual time. 'idle': all CPUs sleep and no timer is set. */
   run(options: { untilNs?: number; stop?: () => boolean } = {}): BoardEnd {
     const until = options.untilNs === undefined ? Number.POSITIVE_INFINITY : this.timeline.toCycle(options.untilNs);

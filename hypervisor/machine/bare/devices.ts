@@ -1,7 +1,8 @@
-// Which devices a PC has, and where: each is made here and wired to the board's buses, lines and time.
+// Which devices a PC has, and where: each is made here and wired to the board's buses, lines and time. What is on PCI is in chipset.ts.
 
 import { AcpiPower } from '../devices/acpi-power.ts';
 import type { IrqLine } from '../devices/bus.ts';
+import { BOCHS_DEBUG_PORT, createDebugExit, createDebugPort, SEABIOS_DEBUG_PORT } from '../devices/debug-port.ts';
 import { Hpet } from '../devices/hpet.ts';
 import { Pit } from '../devices/pit.ts';
 import { ResetControl } from '../devices/reset-control.ts';
@@ -9,22 +10,24 @@ import { Rtc } from '../devices/rtc.ts';
 import { cmosBytes } from '../devices/rtc-cmos.ts';
 import { Uart } from '../devices/uart.ts';
 import { Board, type BoardOptions } from './board.ts';
-import { ExitPort } from './exit-port.ts';
+import { attachChipset, type Chipset, type ChipsetOptions } from './chipset.ts';
 
 const COM1 = 0x3f8;
 const COM1_IRQ = 4;
 /** The system control interrupt of ACPI, as on QEMU's pc. */
 const SCI = 9;
 
-export interface PcOptions extends BoardOptions {
+export interface PcOptions extends BoardOptions, ChipsetOptions {
   /** The real-time clock at power-on: seconds since 1970, UTC. */
   readonly epoch: number;
   /** Gets what COM1 sends. */
   readonly serial?: (byte: number) => void;
+  /** Gets what is written to the debug ports 0xe9 and 0x402. */
+  readonly debug?: (byte: number) => void;
 }
 
 /** The board and what is on it. */
-export interface Pc {
+export interface Pc extends Chipset {
   readonly board: Board;
   readonly com1: Uart;
   readonly rtc: Rtc;
@@ -60,19 +63,22 @@ export function createPc(options: PcOptions): Pc {
     a20: (open) => memoryMap.setA20(open),
   });
   const com1 = new Uart({ timeline, irq: irqs[COM1_IRQ]!, output: options.serial ?? (() => {}) });
+  const chipset = attachChipset(board, power, options);
 
   hpet.attach(bus);
   pit.attach(bus);
   rtc.attach(bus);
   power.attach(bus);
+  // After PCI, whose configuration ports surround 0xcf9.
   reset.attach(bus);
   com1.attach(bus, COM1);
-  new ExitPort((code) => board.exit(code)).attach(bus);
+  for (const port of [BOCHS_DEBUG_PORT, SEABIOS_DEBUG_PORT]) createDebugPort(port, options.debug ?? (() => {})).attach(bus);
+  createDebugExit((code) => board.exit(code & 0xff)).attach(bus);
   board.onReset(() => {
     rtc.reset();
     power.reset();
     memoryMap.setA20(true);
   });
   board.reset();
-  return { board, com1, rtc, pit, hpet, power };
+  return { board, com1, rtc, pit, hpet, power, ...chipset };
 }

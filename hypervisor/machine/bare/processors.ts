@@ -61,6 +61,10 @@ export class Processors {
     this.active?.leave(RunExit.deadline);
   }
 
+  get isAsleep(): boolean {
+    return this.activity.every((a) => a !== 'running');
+  }
+
   // ------------------------------------------------------------------ waking and starting
 
   /** An interrupt waits for a CPU. */

@@ -1,0 +1,24 @@
+// What a BIOS leaves behind in the chipset, for kernels that are entered without one. Numbers are SeaBIOS's on QEMU's pc, and those of our
+// ACPI tables.
+
+import { PM_BASE } from '../devices/acpi-power.ts';
+import type { Pc } from './devices.ts';
+
+const PIIX3_SLOT = 1;
+const PMBA = 0x40;
+const PMREGMISC = 0x80;
+const PIRQRC = 0x60;
+/** ISA interrupts of the PCI wires A to D. */
+const PCI_IRQS = [10, 10, 11, 11] as const;
+
+export function leaveAsFirmware(pc: Pc): void {
+  const bridge = pc.pci.at(PIIX3_SLOT, 0)!;
+  PCI_IRQS.forEach((irq, wire) => {
+    bridge.write(PIRQRC + wire, 1, irq);
+  });
+  // PCI interrupts are level-triggered: 10 and 11 are bits 2 and 3 of the second ELCR.
+  pc.board.pic.ports.out(0x4d1, 1, 0x0c);
+  const pm = pc.pci.at(PIIX3_SLOT, 3)!;
+  pm.write(PMBA, 4, PM_BASE | 1);
+  pm.write(PMREGMISC, 1, 1);
+}
