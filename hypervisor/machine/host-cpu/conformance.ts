@@ -15,7 +15,7 @@ export interface Job {
   /** Cases for each combination of form, operand size and kind of operand. */
   readonly each: number;
   /** Those without staged semantics too: of the executors, the oracle cannot do them. */
-  readonly unstaged?: true;
+  readonly unstaged?: boolean;
   /** The first is what the others are held against. */
   readonly executors: readonly Executor[];
 }

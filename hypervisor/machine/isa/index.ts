@@ -17,6 +17,8 @@ import * as sseInteger from './sse-integer.ts';
 import * as sseMove from './sse-move.ts';
 import * as sse3 from './sse3.ts';
 import * as sse41Integer from './sse41-integer.ts';
+import * as sse3Float from './sse3-float.ts';
+import * as sse41Float from './sse41-float.ts';
 import * as sse41Select from './sse41-select.ts';
 import * as sse42 from './sse42.ts';
 import * as sse42String from './sse42-string.ts';
@@ -45,9 +47,9 @@ export const FAMILIES = {
   sseInteger: membersOf(sseInteger),
   sseFloat: membersOf(sseFloat),
   mmx: membersOf(mmx),
-  sse3: membersOf(sse3),
+  sse3: [...membersOf(sse3), ...membersOf(sse3Float)],
   ssse3: membersOf(ssse3),
-  sse41: [...membersOf(sse41Integer), ...membersOf(sse41Select)],
+  sse41: [...membersOf(sse41Integer), ...membersOf(sse41Select), ...membersOf(sse41Float)],
   sse42: [...membersOf(sse42), ...membersOf(sse42String)],
   aes: [...membersOf(aes), ...membersOf(pclmul)],
   sha: membersOf(sha),

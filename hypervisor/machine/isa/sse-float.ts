@@ -149,7 +149,7 @@ function scalarOperation<V, X>(b: Builder<V, X>, k: Kind, op: Operation, x: V, y
   });
   return r;
 }
-function vectorOperation<V, X>(b: Builder<V, X>, lanes: Lanes, op: Operation, x: X, y: X): X {
+export function vectorOperation<V, X>(b: Builder<V, X>, lanes: Lanes, op: Operation, x: X, y: X): X {
   const r = op === 'sqrt' ? b.x.op1(`${lanes}.${op}`, x) : b.x.op2(`${lanes}.${op}`, x, y);
   const { zeroX: zero, exactX: exact } = RULES[op];
   const pmin = (p: X, q: X): X => b.x.op2(`${lanes}.pmin`, p, q);

@@ -23,6 +23,7 @@ import { processorHandlers } from './processor.ts';
 import { segmentHandlers } from './segment-insns.ts';
 import { sseArithmeticHandlers } from './sse/arithmetic-insns.ts';
 import { sseConvertHandlers } from './sse/convert-insns.ts';
+import { sse4Handlers } from './sse/sse4-insns.ts';
 import { syscallHandlers } from './syscall.ts';
 import { timeHandlers } from './time.ts';
 import { arithmeticHandlers } from './x87/arithmetic-insns.ts';
@@ -47,6 +48,7 @@ export const HANDLERS: ReadonlyMap<string, Handler> = new Map<string, Handler>(
     segmentHandlers,
     sseArithmeticHandlers,
     sseConvertHandlers,
+    sse4Handlers,
     syscallHandlers,
     timeHandlers,
     arithmeticHandlers,
