@@ -1,5 +1,5 @@
 // Delivery of interrupts and exceptions through the IVT or IDT (SDM Vol 3A, chapter 6; long mode 6.14), with double faults and shutdown
-// (6.15, Table 6-5). Task gates are not implemented: they raise #GP with the vector's error code.
+// (6.15, Table 6-5).
 
 import type { Lin } from '../addresses.ts';
 import { linFromHalves } from '../addresses.ts';
@@ -14,6 +14,7 @@ import type { SystemCpu } from './ports.ts';
 import { commitCs, commitSegment, loadRealSegment, setNull } from './segments.ts';
 import type { StackCursor } from './stack.ts';
 import { currentStack, innerStack, longInnerRsp, longStack, stackIn } from './stack.ts';
+import { findTss, switchTask } from './task.ts';
 
 export interface Delivery {
   readonly vector: number;
@@ -68,9 +69,10 @@ function readGate(cpu: SystemCpu, e: Delivery, ext: number): Gate | undefined {
   const upper = hi === undefined ? undefined : long ? load(cpu, (at + 8) as Lin, 4, true) : 0;
   if (lo === undefined || hi === undefined || upper === undefined) return undefined;
   const type = (hi >>> 8) & 31;
+  const task = type === SYS.taskGate && !long;
   const wide = type === SYS.interruptGate || type === SYS.trapGate;
   const narrow = type === SYS.interruptGate16 || type === SYS.trapGate16;
-  if (!wide && (long || !narrow)) return bad(EXC.GP);
+  if (!wide && !task && (long || !narrow)) return bad(EXC.GP);
   if (e.kind === 'soft' && ((hi >>> 13) & 3) < cpu.cpl) return bad(EXC.GP);
   if (!(hi & 0x8000)) return bad(EXC.NP);
   const low = (lo & 0xffff) | (wide ? hi & 0xffff0000 : 0);
@@ -85,12 +87,20 @@ function enterHandler(cpu: SystemCpu, gate: Gate): void {
   cpu.modeChanged();
 }
 
+/** RF is set for faults, but not for #DB; other events leave it as it is (SDM Vol 3B, 17.3.1.1). */
 const savedFlags = (cpu: SystemCpu, e: Delivery): number => cpu.rflags | (e.kind === 'fault' && e.vector !== EXC.DB ? EFLAGS.RF : 0);
+
+function throughTaskGate(cpu: SystemCpu, e: Delivery, gate: Gate, ext: number): boolean {
+  const tss = findTss(cpu, gate.selector, false, EXC.GP, ext);
+  if (!tss) return false;
+  return switchTask(cpu, tss, { source: 'int', returnRip: e.returnRip, flags: savedFlags(cpu, e), errorCode: e.errorCode, ext });
+}
 
 function deliverProtected(cpu: SystemCpu, e: Delivery): boolean {
   const ext = e.kind === 'soft' ? 0 : 1;
   const gate = readGate(cpu, e, ext);
   if (!gate) return false;
+  if (gate.type === SYS.taskGate) return throughTaskGate(cpu, e, gate, ext);
   if (isNull(gate.selector)) return cpu.fault(EXC.GP, ext);
   const code = readDescriptor(cpu, gate.selector, EXC.GP, ext);
   if (!code) return false;
@@ -193,13 +203,16 @@ export function deliver(cpu: SystemCpu, event: Delivery): 'done' | 'shutdown' {
   const { returnRip } = event;
   // A fault met on the way is reported at the instruction that was interrupted: for a software interrupt the INT itself.
   const instruction = cpu.rip;
+  const switches = cpu.thread.taskSwitches;
   let e = event;
   let first = event.kind === 'fault' || event.kind === 'trap' ? event.vector : -1;
   while (!deliverOnce(cpu, e)) {
     const { vector, errorCode } = cpu.event;
     const outcome = first < 0 ? 'second' : combineExceptions(first, vector);
     if (outcome === 'shutdown') return 'shutdown';
-    const at = event.kind === 'soft' || event.kind === 'privileged' ? instruction : returnRip;
+    // After a switch of task it is the new task's.
+    const inNewTask = cpu.thread.taskSwitches !== switches;
+    const at = inNewTask ? cpu.rip : event.kind === 'soft' || event.kind === 'privileged' ? instruction : returnRip;
     e =
       outcome === 'doubleFault'
         ? { vector: EXC.DF, errorCode: 0, kind: 'fault', returnRip: at }

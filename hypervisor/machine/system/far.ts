@@ -1,6 +1,6 @@
 // JMP, CALL and RET far: within a privilege level, through call gates to inner levels, and back to outer ones, in real, protected,
-// compatibility and 64-bit mode (SDM Vol 3A, 5.8; pseudo-code of the instructions in Vol 2). Task switches are not implemented: a far
-// transfer to a task gate or TSS raises #GP with its selector, as long mode does.
+// compatibility and 64-bit mode (SDM Vol 3A, 5.8; pseudo-code of the instructions in Vol 2). Transfers to a TSS or a task gate are switches
+// of task (task.ts); IA-32e mode has none.
 
 import type { Lin } from '../addresses.ts';
 import { isCanonical, linFromHalves } from '../addresses.ts';
@@ -15,6 +15,7 @@ import { isMem, operandLinear } from './operands.ts';
 import type { SystemCpu } from './ports.ts';
 import { commitCs, commitSegment, dropInnerSegments, isWritableData, loadRealSegment, setNull } from './segments.ts';
 import { currentStack, innerStack, longInnerRsp, longStack, stackIn } from './stack.ts';
+import { gateTss, switchTask } from './task.ts';
 
 interface FarTarget {
   readonly selector: number;
@@ -76,9 +77,28 @@ function transfer(cpu: SystemCpu, d: Decoded, call: boolean): boolean {
   const target = readDescriptor(cpu, t.selector);
   if (!target) return false;
   if (target.isCode) return direct(cpu, d, t, target, call);
+  if (target.isSegment) return gp(cpu, t.selector);
   const gate = target.type === SYS.callGate || (target.type === SYS.callGate16 && !isLongMode(cpu));
-  if (target.isSegment || !gate) return gp(cpu, t.selector);
+  if (!gate) return toTask(cpu, d, t, target, call);
   return throughGate(cpu, d, target, call);
+}
+
+/** A TSS or a task gate, visible at this level and by the selector's RPL. */
+function toTask(cpu: SystemCpu, d: Decoded, t: FarTarget, target: Descriptor, call: boolean): boolean {
+  const throughGate = target.type === SYS.taskGate;
+  const available = target.type === SYS.tssAvailable || target.type === SYS.tss16Available;
+  if (isLongMode(cpu) || (!throughGate && (!available || t.selector & 4))) return gp(cpu, t.selector);
+  if (target.dpl < Math.max(cpu.cpl, t.selector & 3)) return gp(cpu, t.selector);
+  if (!target.isPresent) return cpu.fault(EXC.NP, selectorError(t.selector));
+  const tss = throughGate ? gateTss(cpu, target.lo, 0) : target;
+  if (!tss) return false;
+  return switchTask(cpu, tss, {
+    source: call ? 'call' : 'jmp',
+    returnRip: nextRip(cpu, d),
+    flags: cpu.rflags,
+    errorCode: -1,
+    ext: 0,
+  });
 }
 
 function direct(cpu: SystemCpu, d: Decoded, t: FarTarget, code: Descriptor, call: boolean): boolean {

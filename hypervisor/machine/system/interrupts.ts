@@ -10,8 +10,9 @@ import { EXC } from './bits.ts';
 import type { Delivery } from './deliver.ts';
 import { deliver } from './deliver.ts';
 import { iret } from './iret.ts';
-import { iopl, isVm86, next, nextRip } from './mode.ts';
+import { isVm86, next, nextRip } from './mode.ts';
 import type { SystemCpu } from './ports.ts';
+import { vm86Int } from './vme.ts';
 
 function soft(cpu: SystemCpu, d: Decoded, vector: number, kind: Delivery['kind'] = 'soft'): boolean {
   if (cpu.delivery === 'host') {
@@ -27,9 +28,10 @@ function soft(cpu: SystemCpu, d: Decoded, vector: number, kind: Delivery['kind']
 export const interruptHandlers = {
   INT(cpu: SystemCpu, d: Decoded) {
     const o = d.operands[0];
-    // Without VME, INT n from vm86 needs IOPL 3 (SDM Vol 3B, 20.3.3); INT3 and INTO do not.
-    if (isVm86(cpu) && iopl(cpu) < 3) return cpu.fault(EXC.GP, 0);
-    return soft(cpu, d, o?.kind === 'imm' ? o.lo & 0xff : 0);
+    const vector = o?.kind === 'imm' ? o.lo & 0xff : 0;
+    // INT3 and INTO are not redirected, and do not ask for IOPL 3 (SDM Vol 3B, 20.3.3).
+    const how = isVm86(cpu) ? vm86Int(cpu, vector, nextRip(cpu, d)) : 'protected';
+    return how === 'protected' ? soft(cpu, d, vector) : how;
   },
   INT3: (cpu: SystemCpu, d: Decoded) => soft(cpu, d, EXC.BP),
   INTO: (cpu: SystemCpu, d: Decoded) => (cpu.rflags & EFLAGS.OF ? soft(cpu, d, EXC.OF) : next(cpu, d)),

@@ -1,15 +1,17 @@
 // IRET, IRETD and IRETQ (SDM Vol 2A, IRET/IRETD/IRETQ): real mode, vm86 with IOPL 3, protected mode to the same or an outer level or to
-// vm86, and long mode. A nested-task return (NT set) is not implemented outside long mode: it raises #GP(0), as long mode does.
+// vm86, and long mode. A nested-task return (NT set) is in task.ts.
 
 import type { Lin } from '../addresses.ts';
 import type { Decoded } from '../isa/decoded.ts';
-import { ARITHMETIC_FLAGS, CS, DS, EFLAGS, ES, FS, GS, RSP, SS } from '../state.ts';
-import { EXC } from './bits.ts';
+import { ARITHMETIC_FLAGS, CS, DS, EFLAGS, ES, FS, GS, RSP, SS, STATE } from '../state.ts';
+import { CR4, EXC } from './bits.ts';
 import { checkReturnCs, checkReturnSs, commitReturn, offsetFits } from './far.ts';
-import { iopl, is64, isLongMode, isProtected, isVm86, setCpl } from './mode.ts';
+import { loadVirtualFlags } from './flags.ts';
+import { iopl, is64, isLongMode, isProtected, isVm86, nextRip, setCpl } from './mode.ts';
 import type { SystemCpu } from './ports.ts';
 import { commitCs, loadRealSegment } from './segments.ts';
 import { currentStack } from './stack.ts';
+import { returnFromTask, virtualInterruptDue } from './task.ts';
 
 const ALWAYS = ARITHMETIC_FLAGS | EFLAGS.TF | EFLAGS.DF | EFLAGS.NT;
 
@@ -22,19 +24,25 @@ export function flagsAfterReturn(cpu: SystemCpu, popped: number, cpl: number, si
   return (cpu.rflags & ~may) | (popped & may);
 }
 
-/** Real mode, and vm86 with IOPL 3 (where IOPL itself stays). */
+/** Real mode, and vm86 with IOPL 3 (where IOPL itself stays) or, for 16 bits, with VME. */
 function iretReal(cpu: SystemCpu, size: number): boolean {
   const vm86 = isVm86(cpu);
-  if (vm86 && iopl(cpu) < 3) return cpu.fault(EXC.GP, 0);
+  const restricted = vm86 && iopl(cpu) < 3;
+  if (restricted && (size !== 2 || !(cpu.lo(STATE.cr4) & CR4.VME))) return cpu.fault(EXC.GP, 0);
   const stack = currentStack(cpu);
   const ip = stack.pop(size);
   const cs = ip === undefined ? undefined : stack.pop(size);
   const flags = cs === undefined ? undefined : stack.pop(size);
   if (ip === undefined || cs === undefined || flags === undefined) return false;
   if (ip > cpu.segLimit(CS)) return cpu.fault(EXC.GP, 0);
+  if (restricted && !loadVirtualFlags(cpu, flags)) return false;
   stack.commit();
   loadRealSegment(cpu, CS, cs & 0xffff);
   cpu.rip = ip as Lin;
+  if (restricted) {
+    cpu.modeChanged();
+    return true;
+  }
   let may = ALWAYS | EFLAGS.IF | (vm86 ? 0 : EFLAGS.IOPL);
   if (size > 2) may |= EFLAGS.RF | EFLAGS.AC | EFLAGS.ID;
   cpu.rflags = (cpu.rflags & ~may) | (flags & may);
@@ -65,7 +73,7 @@ function iretToVm86(cpu: SystemCpu, stack: ReturnType<typeof currentStack>, eip:
   cpu.setRegHalves(RSP, esp, 0);
   cpu.rip = (eip & 0xffff) as Lin;
   cpu.modeChanged();
-  return true;
+  return virtualInterruptDue(cpu) ? cpu.fault(EXC.GP, 0) : true;
 }
 
 export function iret(cpu: SystemCpu, d: Decoded): boolean {
@@ -73,7 +81,7 @@ export function iret(cpu: SystemCpu, d: Decoded): boolean {
   cpu.thread.nmiBlocked = false;
   if (!isProtected(cpu)) return iretReal(cpu, size);
   const { cpl } = cpu;
-  if (cpu.rflags & EFLAGS.NT) return cpu.fault(EXC.GP, 0);
+  if (cpu.lo(STATE.eflags) & EFLAGS.NT) return isLongMode(cpu) ? cpu.fault(EXC.GP, 0) : returnFromTask(cpu, nextRip(cpu, d));
   const stack = currentStack(cpu);
   const rip = stack.pop(size);
   const cs = rip === undefined ? undefined : stack.popSelector(size);
@@ -91,7 +99,7 @@ export function iret(cpu: SystemCpu, d: Decoded): boolean {
     cpu.rip = rip as Lin;
     cpu.rflags = after;
     cpu.modeChanged();
-    return true;
+    return virtualInterruptDue(cpu) ? cpu.fault(EXC.GP, 0) : true;
   }
   const rsp = stack.popBig(size);
   const ss = rsp === undefined ? undefined : stack.popSelector(size);
@@ -101,5 +109,5 @@ export function iret(cpu: SystemCpu, d: Decoded): boolean {
   if (!commitReturn(cpu, { selector: cs, d: code, rip }, { selector: ss, d: ssd, rsp })) return false;
   cpu.rflags = after;
   cpu.modeChanged();
-  return true;
+  return virtualInterruptDue(cpu) ? cpu.fault(EXC.GP, 0) : true;
 }

@@ -21,6 +21,8 @@ export interface ThreadState {
   debugShadow: boolean;
   /** DR6.B bits of the data and I/O breakpoints that the instruction at hand has hit. */
   debugHits: number;
+  /** Hardware task switches that have passed their commit point. */
+  taskSwitches: number;
   /** Set by NMI delivery, cleared by IRET. */
   nmiBlocked: boolean;
   /** MSR_MISC_FEATURES_ENABLES bit 0: CPUID above CPL 0 raises #GP(0). */
@@ -37,6 +39,7 @@ export const createThreadState = (seed = 1): ThreadState => ({
   interruptShadow: false,
   debugShadow: false,
   debugHits: 0,
+  taskSwitches: 0,
   nmiBlocked: false,
   cpuidFaulting: false,
   msrs: new Map(),

@@ -26,12 +26,18 @@ const sregOf = (d: Decoded, i: number): number => {
 /** UMIP: SGDT, SIDT, SLDT, STR and SMSW above CPL 0 raise #GP(0). */
 const umipForbids = (cpu: SystemCpu): boolean => (cpu.lo(STATE.cr4) & CR4.UMIP) !== 0 && cpu.cpl > 0;
 
+/** After MOV and POP to SS no interrupt and no debug trap comes before the end of the next instruction (SDM Vol 3A, 6.8.3). */
+function holdOff(cpu: SystemCpu): void {
+  cpu.thread.interruptShadow = true;
+  cpu.thread.debugShadow = true;
+}
+
 function moveToSreg(cpu: SystemCpu, d: Decoded): boolean {
   const seg = sregOf(d, 0);
   if (seg === CS || seg > GS) return cpu.fault(EXC.UD);
   const v = readOperand(cpu, d, 1, 2);
   if (v === undefined || !loadSegment(cpu, seg, Number(v))) return false;
-  if (seg === SS) cpu.thread.interruptShadow = true;
+  if (seg === SS) holdOff(cpu);
   cpu.modeChanged();
   return next(cpu, d);
 }
@@ -50,7 +56,7 @@ function popSreg(cpu: SystemCpu, d: Decoded): boolean {
   if (selector === undefined || !loadSegment(cpu, seg, selector)) return false;
   // With POP SS the pointer moves on the width of the old stack segment; the new one rules from the next instruction on.
   stack.commit();
-  if (seg === SS) cpu.thread.interruptShadow = true;
+  if (seg === SS) holdOff(cpu);
   cpu.modeChanged();
   return next(cpu, d);
 }

@@ -9,6 +9,8 @@ const callFar = (selector: number, offset: number) => [0x9a, ...le(offset, 4), .
 const stack = (c: FakeCpu, count: number, size: 2 | 4 | 8 = 4) =>
   Array.from({ length: count }, (_, i) => Number(c.read(c.regLin(RSP) + i * size, size)));
 
+const BUSY_TSS = 0x98;
+
 /** Pushes so that the first value given lies at RSP. */
 function frame(c: FakeCpu, size: 2 | 4 | 8, ...values: number[]): void {
   c.setRegLin(RSP, STACK - values.length * size);
@@ -29,11 +31,13 @@ describe('JMP far to a code segment (SDM Vol 2A, JMP)', () => {
     ['null', 0, 2, '#GP(0)'],
     ['past the table', 0, 0x7f8, '#GP(7f8)'],
     ['an offset past the limit of the new segment', 0, SEL.code16, '#GP(0)'],
-    ['a TSS: task switches are not implemented', 0, SEL.tss, '#GP(28)'],
+    ['a TSS that is busy', 0, BUSY_TSS, '#GP(98)'],
+    ['a TSS of an inner level', 3, SEL.tss, '#GP(28)'],
   ];
   for (const [what, cpl, selector, outcome] of cases) {
     it(`${what} at CPL ${cpl} gives ${outcome}`, () => {
       const c = protectedCpu(cpl);
+      c.gdt(BUSY_TSS, 0x5000, 0x67, 0x8b);
       expect(c.outcome(...jmpFar(selector, CODE + 0x20))).toBe(outcome);
       if (outcome !== 'ok') return expect([c.rip, c.selector(CS)]).toEqual([CODE, cpl ? SEL.code3 : SEL.code0]);
       expect(c.rip).toBe(CODE + 0x20);
