@@ -45,6 +45,19 @@ export interface Subroutine {
   readonly sem: <V, X>(b: Builder<V, X>, args: readonly [V, V, V, V, V]) => readonly [V, V];
 }
 
+/** One of the places that a string instruction goes through. */
+export interface DirectAccess<V> {
+  readonly seg: number;
+  readonly offset: V;
+  readonly write: boolean;
+}
+/** `count` elements can be read or written straight at these host addresses, in the order in which the places were named. */
+export interface Direct<V> {
+  readonly count: V;
+  readonly first: V;
+  readonly second: V;
+}
+
 /** Lane-wise operations on 128-bit values, named as WebAssembly names them (e.g. 'i32x4.add'). */
 export type SimdUnary = string;
 export type SimdBinary = string;
@@ -112,6 +125,16 @@ export interface Builder<V, X = unknown> {
   /** As load, but checks for writing first, as reading an 'rw' operand does: BTS and its like on a computed address. */
   loadRw(seg: number, offset: V, size: Size): V;
   store(seg: number, offset: V, size: Size, v: V): void;
+  /**
+   * How many elements of `size` bytes, from each of these places upwards, can be reached without a check of any kind: `max` at most, none
+   * where the first would need one (a page that the TLB does not hold, decoded code, a device). The oracle always answers none.
+   */
+  direct(size: Size, max: V, first: DirectAccess<V>, second?: DirectAccess<V>): Direct<V>;
+  /** Memory at host addresses from direct(). A copy is one of whole pieces: what overlaps is read before it is written. */
+  hostLoad(at: V, size: Size): V;
+  hostStore(at: V, size: Size, v: V): void;
+  hostCopy(to: V, from: V, bytes: V): void;
+  hostFill(to: V, byte: V, bytes: V): void;
   /** A field of the CPU's state block by offset (machine/state.ts). */
   state(offset: number, size: Size): V;
   setState(offset: number, size: Size, v: V): void;

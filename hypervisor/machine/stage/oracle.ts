@@ -6,7 +6,7 @@
 
 import type { Decoded, DecodedOperand, MemOperand } from '../isa/decoded.ts';
 import { CS, FS, SS, STATE } from '../state.ts';
-import type { Access, Builder, Operand, Readable, SimdBuilder, Size, Subroutine, Var, Writable } from './builder.ts';
+import type { Access, Builder, Direct, Operand, Readable, SimdBuilder, Size, Subroutine, Var, Writable } from './builder.ts';
 import { oracleSimd } from './oracle-simd.ts';
 import { GP, isCanonical, OracleFault, type OracleMemory, OracleSlow, type OracleState, STACK_FAULT } from './oracle-state.ts';
 
@@ -207,6 +207,16 @@ export class OracleBuilder implements Builder<bigint, bigint> {
     for (const a of [linear, u(linear + BigInt(size - 1))]) if (!isCanonical(a)) throw wrong();
     return linear;
   }
+  direct(): Direct<bigint> {
+    return { count: 0n, first: 0n, second: 0n };
+  }
+  private readonly nothingDirect = (): never => {
+    throw new Error('the oracle reaches no memory directly');
+  };
+  hostLoad: () => never = this.nothingDirect;
+  hostStore: () => never = this.nothingDirect;
+  hostCopy: () => never = this.nothingDirect;
+  hostFill: () => never = this.nothingDirect;
   state(offset: number, size: Size): bigint {
     return this.state_.get(offset, size);
   }

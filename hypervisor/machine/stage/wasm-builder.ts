@@ -4,7 +4,8 @@
 import { PARAM, REC, RECORD_SIZE, STOP, STOP_COUNT } from '../exec/records.ts';
 import { I32, I64, OP, type ValType } from '../exec/wasm.ts';
 import { CS, FS, HARDWARE, JUMP_CACHE_ENTRIES, JUMP_CACHE_GROUP, STATE, TLB_ENTRIES } from '../state.ts';
-import type { Builder, Operand, Readable, SimdBuilder, Size, Subroutine, Writable } from './builder.ts';
+import type { Builder, Direct, DirectAccess, Operand, Readable, SimdBuilder, Size, Subroutine, Writable } from './builder.ts';
+import * as host from './wasm-direct.ts';
 import { createSimd, type XVal } from './wasm-simd.ts';
 import { type Val, WasmValues } from './wasm-values.ts';
 
@@ -353,6 +354,22 @@ export class WasmBuilder extends WasmValues implements Builder<Val, XVal> {
     this.set(window);
     this.close();
     return { host, window };
+  }
+
+  direct(size: Size, max: Val, first: DirectAccess<Val>, second?: DirectAccess<Val>): Direct<Val> {
+    return host.direct(this, this.flat, size, max, first, second);
+  }
+  hostLoad(at: Val, size: Size): Val {
+    return host.hostLoad(this, at, size);
+  }
+  hostStore(at: Val, size: Size, v: Val): void {
+    host.hostStore(this, at, size, v);
+  }
+  hostCopy(to: Val, from: Val, bytes: Val): void {
+    host.hostCopy(this, to, from, bytes);
+  }
+  hostFill(to: Val, byte: Val, bytes: Val): void {
+    host.hostFill(this, to, byte, bytes);
   }
 
   // --- flags
