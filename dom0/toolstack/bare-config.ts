@@ -102,7 +102,7 @@ function readDisk(text: string, index: number, fail: (why: string) => never): Ba
   const kind = named.get('format') ?? (format || 'raw');
   if (kind !== 'raw') fail(`entry ${index + 1} has format "${kind}": raw images are what there is`);
   const name = named.get('vdev') ?? (vdev || SLOTS[index]) ?? '';
-  const slot = SLOTS.findIndex((s) => s === name);
+  const slot = (SLOTS as readonly string[]).indexOf(name);
   if (slot < 0) fail(`entry ${index + 1} is to be "${name}": IDE drives are hda to hdd`);
   const mode = named.get('access') ?? (access || 'w');
   if (!['r', 'ro', 'w', 'rw'].includes(mode)) fail(`entry ${index + 1} has access "${mode}"`);

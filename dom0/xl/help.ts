@@ -5,6 +5,7 @@ const TEXT = `Usage: ringworld COMMAND [ARGUMENTS]
 
   create [OPTIONS] FILE.cfg... [KEY=VALUE...]   switch a machine on and run domains from xl.cfg files
   create [OPTIONS] --kernel FILE [KEY=VALUE...] the same without a file
+  bare [OPTIONS] IMAGE|FILE.cfg [KEY=VALUE...]  run a kernel or a BIOS on the PC itself, without a hypervisor
   demo                                          run the two built-in hello guests and show what they did
   info                                          what this machine and its hypervisor are
   help, --version
@@ -24,10 +25,18 @@ Options of create:
   -v, --verbose         the hypervisor's own log (what xl dmesg shows) on standard error
   -h, --help
 
+bare has the same options, and these:
+      --bios FILE       start a BIOS image at the reset vector; disk=['FILE,raw,hda,rw'] gives it something to boot
+      --vgabios FILE    the video card's ROM
+      --protocol NAME   linux64, linux32, pvh, multiboot1 or multiboot2; as the image says unless given (modules=['FILE ARGUMENTS'])
+      --cpu NAME        CPUID profile
+  The first serial port is on standard output and input (-F: output only; Ctrl-] leaves); -v shows what is written to the debug ports.
+
 KEY=VALUE overrides a setting of the files. Several domains run side by side; their lines are marked "(name) ".
 
-Exit codes of create: ${EXIT.ok} powered off, ${EXIT.error} usage, configuration or build error, ${EXIT.crash} crashed,
+Exit codes of create and bare: ${EXIT.ok} powered off, ${EXIT.error} usage, configuration or build error, ${EXIT.crash} crashed,
   ${EXIT.reboot} rebooted or suspended without a restart, ${EXIT.timeout} timeout, ${EXIT.stuck} nothing left that could wake the domain.
+  A bare machine that writes v to port 0xf4 ends with 2v + 1.
 `;
 
 export async function help(_args: string[]): Promise<number> {

@@ -4,6 +4,7 @@ import { EXIT, isForUser, UserError } from './user-error.ts';
 type Command = (args: string[]) => Promise<number>;
 
 const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
+  bare: async () => (await import('./bare.ts')).bare,
   create: async () => (await import('./create.ts')).create,
   demo: async () => (await import('./demo.ts')).demo,
   info: async () => (await import('./info.ts')).info,

@@ -20,6 +20,8 @@ const SCI = 9;
 export interface PcOptions extends BoardOptions, ChipsetOptions {
   /** The real-time clock at power-on: seconds since 1970, UTC. */
   readonly epoch: number;
+  /** A BIOS image: a multiple of 4 KiB that ends at 4 GiB. Without one the board starts with RAM below 1 MiB and no code. */
+  readonly firmware?: Uint8Array;
   /** Gets what COM1 sends. */
   readonly serial?: (byte: number) => void;
   /** Gets what is written to the debug ports 0xe9 and 0x402. */
@@ -74,6 +76,7 @@ export function createPc(options: PcOptions): Pc {
   com1.attach(bus, COM1);
   for (const port of [BOCHS_DEBUG_PORT, SEABIOS_DEBUG_PORT]) createDebugPort(port, options.debug ?? (() => {})).attach(bus);
   createDebugExit((code) => board.exit(code & 0xff)).attach(bus);
+  if (options.firmware) memoryMap.installFirmware(options.firmware);
   board.onReset(() => {
     rtc.reset();
     power.reset();

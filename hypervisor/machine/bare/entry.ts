@@ -58,8 +58,3 @@ export function enterAt(board: Board, entry: Entry): void {
     board.lapic(i).virtualWire();
   });
 }
-
-/** Places bytes in physical memory; what is not RAM swallows them. */
-export function placeBytes(board: Board, at: number, bytes: Uint8Array): void {
-  board.dma.write(at, bytes);
-}

@@ -64,6 +64,16 @@ export class MemoryMap {
     const { ram } = this.physical;
     return ram.u8.subarray(ram.base + offset, ram.base + offset + length);
   }
+  /** Zeroes physical memory: RAM, below or above the hole. */
+  zero(at: number, length: number): void {
+    const { ram } = this.physical;
+    for (let done = 0; done < length; ) {
+      const n = Math.min(length - done, 4096 - ((at + done) % 4096));
+      const to = this.physical.locate(at + done);
+      if (to >= 0) ram.fill(to as Parameters<typeof ram.fill>[0], 0, n);
+      done += n;
+    }
+  }
   /** Bytes of such frames. */
   fill(offset: number, bytes: Uint8Array): void {
     const { ram } = this.physical;
@@ -75,6 +85,8 @@ export class MemoryMap {
    * multiples of 4 KiB, 16 MiB at most.
    */
   installFirmware(image: Uint8Array): void {
+    if (image.length === 0 || image.length % 4096 !== 0 || image.length > 16 * MIB)
+      throw new RangeError(`a BIOS image of ${image.length} bytes: its size must be a multiple of 4096, and 16 MiB at most`);
     const offset = this.reserve(image.length);
     this.fill(offset, image);
     this.show(TOP - image.length, image.length, offset, 'ro');
