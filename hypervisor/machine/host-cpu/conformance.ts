@@ -1,5 +1,6 @@
 // Runs generated cases on several executors and lists, by mnemonic, where they differ from the first.
 
+import type { Form } from '../isa/forms.ts';
 import type { AnyInsn } from '../isa/insn.ts';
 import type { Bits, Executor } from './case.ts';
 import { ALL_VISIBLE, definedFlags, describeCase, differences, FLAG_BITS } from './compare.ts';
@@ -25,7 +26,13 @@ export interface Report {
   readonly differences: ReadonlyMap<string, readonly string[]>;
   /** Cases compared, by mnemonic. */
   readonly compared: ReadonlyMap<string, number>;
+  /** As named by formKey(): the forms of which a case was compared that did not end in a fault on the first executor. */
+  readonly formsDone: ReadonlySet<string>;
 }
+
+/** A form with a register or with memory where ModRM has the choice. */
+export const formKey = (f: Form, memory: boolean): string =>
+  `${f.insn.mnemonic}, ${f.text}${f.modrm === 'no' ? '' : memory ? ', memory' : ', register'}`;
 
 const UD = 6;
 const SS = 12;
@@ -41,6 +48,7 @@ export function conformance({ instructions, bits, seed, each, unstaged = false, 
   const [reference, ...others] = executors.map((e) => ({ name: e.name, outcomes: e.run(cases) }));
   const found = new Map<string, string[]>();
   const compared = new Map<string, number>();
+  const formsDone = new Set<string>();
   generated.forEach((g, n) => {
     const { mnemonic } = g.decoded.insn;
     const list = found.get(mnemonic) ?? [];
@@ -51,11 +59,12 @@ export function conformance({ instructions, bits, seed, each, unstaged = false, 
       const got = outcomes[n];
       if (got === undefined || undefinedResult(g, want, got)) continue;
       compared.set(mnemonic, (compared.get(mnemonic) ?? 0) + 1);
+      if (want.vector < 0) formsDone.add(formKey(g.form, g.memory));
       const wrong = differences(want, got, definedFlags(g), APPROXIMATE.test(mnemonic));
       if (wrong.length > 0) list.push(`${describeCase(g)}, seed ${seed}: ${name} has ${wrong.slice(0, 6).join('; ')}`);
     }
   });
-  return { differences: found, compared };
+  return { differences: found, compared, formsDone };
 }
 
 export interface SequenceJob {

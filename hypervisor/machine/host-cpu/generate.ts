@@ -16,6 +16,8 @@ export interface Generated {
   readonly case: Case;
   readonly form: Form;
   readonly decoded: Decoded;
+  /** ModRM names memory. */
+  readonly memory: boolean;
 }
 
 const RAX = 0;
@@ -178,6 +180,7 @@ function generate(random: Random, form: Form, bits: Bits, opSize: 1 | 2 | 4 | 8,
   return {
     form,
     decoded,
+    memory,
     case: { bits, code: e.code, gpr: gpr.map((v) => BigInt.asUintN(width, v)), rflags, fxsave, window: draft.window },
   };
 }
