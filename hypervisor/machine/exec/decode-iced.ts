@@ -208,8 +208,8 @@ export function difference(d: Decoded, i: Instruction): string | undefined {
 export interface IcedResult {
   readonly valid: boolean;
   readonly instruction: Instruction;
-  /** Its name, with the encoding where that is not the legacy one. */
   readonly name: string;
+  /** In one of the encodings that we have: the legacy one, or VEX. */
   readonly legacy: boolean;
   /** It has an MMX register. */
   readonly mmx: boolean;
@@ -224,7 +224,7 @@ export function eachIced(code: Uint8Array, bits: 16 | 32 | 64, check: (offset: n
     decoder.ip = BigInt(IP);
     decoder.decodeOut(instruction);
     const valid = !instruction.isInvalid;
-    const legacy = instruction.encoding === EncodingKind.Legacy;
+    const legacy = instruction.encoding === EncodingKind.Legacy || instruction.encoding === EncodingKind.VEX;
     const name = (Mnemonic[instruction.mnemonic] ?? '?').toLowerCase();
     const isMm = (n: number): boolean => instruction.opKind(n) === OpKind.Register && /^MM/.test(Register[instruction.opRegister(n)] ?? '');
     const mmx = name !== 'nop' && instruction.opCount > 1 && (isMm(0) || isMm(1));

@@ -31,6 +31,8 @@ export const FETCH = {
   implicit: 10,
   /** Memory at ES:[rDI], which no override reaches. */
   implicitEs: 11,
+  /** General register in VEX.vvvv. */
+  vvvv: 12,
 } as const;
 export type Fetch = (typeof FETCH)[keyof typeof FETCH];
 
@@ -53,11 +55,15 @@ export interface ResolvedOperand {
 
 export interface Resolved {
   readonly insn: AnyInsn;
+  /** What it is on a processor without its CPUID feature, or null. */
+  readonly older: AnyInsn | null;
   readonly form: number;
   readonly opSize: 1 | 2 | 4 | 8;
   readonly operands: readonly ResolvedOperand[];
   /** F2 or F3 that is there was spent as mandatory prefix. */
   readonly takesRep: boolean;
+  /** VEX.vvvv names an operand. */
+  readonly vvvv: boolean;
   readonly modrm: boolean;
   /** A memory form of ModRM is decoded as registers (MOV CR, MOV DR). */
   readonly anyMod: boolean;
@@ -79,20 +85,24 @@ export interface Cell {
 }
 
 const ROWS = 3 * 4 * 2 * 2 * 2;
-/** mode: 0, 1, 2 for 16, 32, 64 bits; prefix as PREFIX; w, p66 and b are 0 or 1. */
+/** mode: 0, 1, 2 for 16, 32, 64 bits; prefix as PREFIX; w, p66 and b are 0 or 1. Of VEX encodings b is VEX.L. */
 export const rowIndex = (mode: number, prefix: number, w: number, p66: number, b: number): number =>
   (((mode * 4 + prefix) * 2 + w) * 2 + p66) * 2 + b;
 
+/** Added to the map of VEX encodings. */
+export const VEX_MAPS = 4;
+const CELLS = 2 * VEX_MAPS * 256;
+
 /** Cells by map * 256 + opcode; null where no instruction is declared. */
 export class DecodeTables {
-  private readonly heads: (FormHead[] | undefined)[] = new Array(1024).fill(undefined);
-  private readonly cells: (Cell | null | undefined)[] = new Array(1024).fill(undefined);
+  private readonly heads: (FormHead[] | undefined)[] = new Array(CELLS).fill(undefined);
+  private readonly cells: (Cell | null | undefined)[] = new Array(CELLS).fill(undefined);
 
   constructor(instructions: readonly AnyInsn[]) {
     for (const i of instructions) {
       for (const head of formHeads(i)) {
         for (let n = 0; n < head.span; n++) {
-          const key = head.map * 256 + head.opcode + n;
+          const key = (head.map + (head.vex ? VEX_MAPS : 0)) * 256 + head.opcode + n;
           const list = this.heads[key];
           if (list === undefined) this.heads[key] = [head];
           else list.push(head);
@@ -131,6 +141,7 @@ function rank(f: Form): number {
 }
 
 function operandSize(f: Form, mode: number, w: number, p66: number): 2 | 4 | 8 {
+  if (f.vex) return mode === 2 && w === 1 ? 8 : 4;
   // A mandatory 66 is no operand-size prefix.
   const narrow = p66 === 1 && f.prefix !== PREFIX.p66;
   if (mode < 2) return narrow === (mode === 0) ? 4 : 2;
@@ -142,6 +153,7 @@ function operandSize(f: Form, mode: number, w: number, p66: number): 2 | 4 | 8 {
 function matches(f: Form, mode: number, prefix: number, w: number, b: number, size: number, modrm: number): boolean {
   const c = f.conditions;
   if (f.prefix === PREFIX.nfx ? prefix >= PREFIX.f2 : f.prefix !== PREFIX.any && f.prefix !== prefix) return false;
+  if (f.vex && b === 1) return false;
   if (mode === 2 ? c.has('i64') : c.has('o64')) return false;
   if ((c.has('w0') && w === 1) || (c.has('w1') && w === 0) || (c.has('b0') && b === 1)) return false;
   if ((c.has('o16') && size !== 2) || (c.has('o32') && size !== 4) || (c.has('oq') && size !== 8)) return false;
@@ -168,10 +180,12 @@ function resolveForm(f: Form, opSize: 2 | 4 | 8): Resolved {
   const access = Object.values<string>(f.insn.operands);
   return {
     insn: f.insn,
+    older: f.insn.older ?? null,
     form: f.index,
     opSize: f.byte ? 1 : opSize,
     operands: f.operands.map((o, i) => resolveOperand(f, i, opSize, access[i] !== 'r' && o.letter === 'S')),
     takesRep: f.prefix === PREFIX.f2 || f.prefix === PREFIX.f3,
+    vvvv: f.operands.some((o) => o.letter === 'B'),
     modrm: f.modrm !== 'no',
     anyMod: f.operands.some((o) => o.letter === 'C' || o.letter === 'D'),
     cc: f.low === 'cc',
@@ -202,6 +216,8 @@ function resolveOperand(f: Form, i: number, opSize: 2 | 4 | 8, written: boolean)
       return { ...base, fetch: FETCH.fixed, constant: immOperand(1, 1, 0) };
     case 'G':
       return { ...base, fetch: FETCH.regGpr };
+    case 'B':
+      return { ...base, fetch: FETCH.vvvv };
     case 'E':
     case 'R':
     case 'M':

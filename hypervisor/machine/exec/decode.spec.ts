@@ -32,15 +32,25 @@ function encode(f: Form, bits: 16 | 32 | 64, next: () => number): number[] {
   const bytes: number[] = [];
   const extra = next() % 4 === 0 ? 2 : next() % 2;
   for (let i = 0; i < extra; i++) bytes.push(COMMON_PREFIXES[next() % COMMON_PREFIXES.length] ?? 0x66);
-  bytes.push(...(PREFIX_BYTES[f.prefix] ?? []));
-  if (bits === 64 && (f.conditions.has('w1') || next() % 2 === 0)) {
+  if (f.vex) {
+    // C5 where it can stand for C4. Now and then a REX, L, a vvvv that must not be, or another map.
+    if (bits === 64 && next() % 16 === 0) bytes.push(0x40 | (next() & 15));
+    const pp = [0, 1, 3, 2][f.prefix] ?? 0;
+    const vvvv = f.operands.some((o) => o.letter === 'B') || next() % 8 === 0 ? next() & 15 : 15;
+    const last = (vvvv << 3) | (next() % 8 === 0 ? 4 : 0) | pp;
+    const map = next() % 16 === 0 ? next() & 31 : f.map;
+    const free = bits === 64 ? next() & 0xe0 : 0xc0 | (next() & 0x20);
+    if (map === 1 && next() % 2 === 0) bytes.push(0xc5, (free & 0x80) | last | (bits === 64 ? 0 : 0x40));
+    else bytes.push(0xc4, free | map, ((next() & 1) << 7) | last);
+  } else bytes.push(...(PREFIX_BYTES[f.prefix] ?? []));
+  if (!f.vex && bits === 64 && (f.conditions.has('w1') || next() % 2 === 0)) {
     let rex = 0x40 | (next() & 15);
     if (f.conditions.has('w1')) rex |= 8;
     if (f.conditions.has('w0')) rex &= ~8;
     bytes.push(rex);
   }
-  if (f.map > 0) bytes.push(0x0f);
-  if (f.map > 1) bytes.push(f.map === 2 ? 0x38 : 0x3a);
+  if (f.map > 0 && !f.vex) bytes.push(0x0f);
+  if (f.map > 1 && !f.vex) bytes.push(f.map === 2 ? 0x38 : 0x3a);
   bytes.push(f.opcode + (f.low === 'r' ? next() % 8 : f.low === 'cc' ? next() % 16 : 0));
   if (f.modrm !== 'no') {
     let modrm = next() & 0xff;
@@ -241,11 +251,29 @@ describe('validity', () => {
     expect(say('82 c0 ff', 32)).toBe('add al, 0xff');
     expect(say('82 c0 ff')).toBe('ud');
   });
-  test('VEX and EVEX bytes are LDS, LES and BOUND with memory, and nothing else', () => {
+  test('VEX and EVEX bytes are LDS, LES and BOUND with memory outside 64-bit code', () => {
     expect(say('c5 08', 32)).toBe('lds ecx, fword ptr [eax]');
     expect(say('c5 f8 77', 32)).toBe('ud');
     expect(say('c5 f8 77')).toBe('ud');
     expect(say('62 c0', 32)).toBe('ud');
+  });
+  test('VEX is no prefix to go with 66, F2, F3, LOCK or a REX, and L and an unused vvvv are fixed', () => {
+    expect(say('c4 e2 70 f2 c3')).toBe('andn eax, ecx, ebx');
+    expect(say('c4 62 f0 f2 c3')).toBe('andn r8, rcx, rbx');
+    expect(say('c4 e2 f0 f2 c3', 32)).toBe('andn eax, ecx, ebx');
+    expect(say('2e c4 e2 70 f2 c3')).toBe('andn eax, ecx, ebx');
+    for (const before of ['66', 'f2', 'f3', 'f0', '48']) expect(say(`${before} c4 e2 70 f2 c3`)).toBe('ud');
+    expect(say('c4 e2 74 f2 c3')).toBe('ud');
+    expect([say('c4 e3 7b f0 c3 05'), say('c4 e3 73 f0 c3 05')]).toEqual(['rorx eax, ebx, 0x5', 'ud']);
+    expect([say('c4 e2', 64, true), say('c4 e2 70 f2', 64, true), say('c5', 32, true)]).toEqual(['needBytes', 'needBytes', 'needBytes']);
+  });
+  test('TZCNT and LZCNT are BSF and BSR on processors without them', () => {
+    const bytes = bytesOf('f3 0f bc c3 f3 0f bd c3');
+    const on = (offset: number, feature: string | undefined): string => {
+      const d = decode(bytes, offset, 4, { bits: 64, has: (f) => f === feature });
+      return typeof d === 'string' ? d : d.insn.mnemonic;
+    };
+    expect([on(0, undefined), on(0, 'bmi1'), on(4, undefined), on(4, 'abm')]).toEqual(['BSF', 'TZCNT', 'BSR', 'LZCNT']);
   });
   test('CS is no destination of MOV, and there are six segment registers', () => {
     expect(say('8e c8')).toBe('ud');
@@ -291,7 +319,7 @@ describe('declarations', () => {
     const twice: string[] = [];
     for (const insn of INSTRUCTIONS) {
       for (const f of formsOf(insn)) {
-        const key = [f.prefix, f.map, f.opcode, f.low, f.modrm, f.regOnly, f.memOnly, ...[...f.conditions].sort()].join(' ');
+        const key = [f.vex, f.prefix, f.map, f.opcode, f.low, f.modrm, f.regOnly, f.memOnly, ...[...f.conditions].sort()].join(' ');
         const other = seen.get(key);
         if (other !== undefined) twice.push(`${f.text}: ${insn.mnemonic} and ${other}`);
         seen.set(key, insn.mnemonic);

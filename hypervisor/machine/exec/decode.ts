@@ -5,9 +5,19 @@
 // allocated; decode() is not re-entrant and need not be.
 
 import type { CodeMode, Decode, Decoded, DecodedOperand, DecodeError, MemOperand } from '../isa/decoded.ts';
+import { PREFIX } from '../isa/forms.ts';
 import { CS, DS, ES, FS, GS, SS } from '../state.ts';
 import { cutImm, HIGH_BYTES, regOperand } from './decode-operands.ts';
-import { type DecodeTables, decodeTables, FETCH, type Resolved, type ResolvedOperand, resolve, rowIndex } from './decode-tables.ts';
+import {
+  type DecodeTables,
+  decodeTables,
+  FETCH,
+  type Resolved,
+  type ResolvedOperand,
+  resolve,
+  rowIndex,
+  VEX_MAPS,
+} from './decode-tables.ts';
 
 const MAX_LENGTH = 15;
 const NO_OPERANDS: readonly DecodedOperand[] = [];
@@ -17,7 +27,10 @@ let code: Uint8Array = new Uint8Array(0);
 let pos = 0;
 let end = 0;
 let long = false;
+/** REX; of a VEX prefix the bits that stand for it. */
 let rex = 0;
+let vexL = 0;
+let vexV = 0;
 let addrSize: 2 | 4 | 8 = 8;
 /** Segment override, or -1. */
 let override = -1;
@@ -149,6 +162,8 @@ function readOperand(o: ResolvedOperand, isReg: boolean, opcode: number): Decode
       const seg = override >= 0 ? override : DS;
       return { kind: 'mem', size: o.size, seg, base: -1, index: -1, scale: 0, disp, dispHi: addrSize === 8 ? s32() : 0 };
     }
+    case FETCH.vvvv:
+      return gpr(long ? vexV : vexV & 7, o.regSize);
     case FETCH.implicit: {
       const seg = override >= 0 ? override : DS;
       return { kind: 'mem', size: o.size, seg, base: o.index, index: -1, scale: 0, disp: 0, dispHi: 0 };
@@ -193,7 +208,7 @@ function lookup(mode: number, map: number, opcode: number, prefix: number, p66: 
   const cell = tables.cell(map, opcode);
   if (cell === null) return null;
   const w = (rex >> 3) & 1;
-  const b = cell.modrm ? 0 : rex & 1;
+  const b = map >= VEX_MAPS ? vexL : cell.modrm ? 0 : rex & 1;
   let key = 0;
   let probe = 0;
   if (cell.modrm) {
@@ -215,6 +230,23 @@ function lookup(mode: number, map: number, opcode: number, prefix: number, p66: 
     row[key] = found;
   }
   return found;
+}
+
+/** VEX.pp: none, 66, F3, F2, as PREFIX numbers them. */
+const VEX_PREFIX: readonly number[] = [PREFIX.none, PREFIX.p66, PREFIX.f3, PREFIX.f2];
+let vexPrefix = 0;
+
+/** Payload of a VEX prefix (SDM Vol 2A, figure 2-9); the map, which may be none. R, X, B and vvvv are stored inverted. */
+function readVex(three: boolean): number {
+  const first = u8();
+  const last = three ? u8() : first & 0x7f;
+  vexV = (~last >> 3) & 15;
+  vexL = (last >> 2) & 1;
+  vexPrefix = VEX_PREFIX[last & 3] ?? 0;
+  // Outside 64-bit code R and X are 1, or the first byte would have been LES or LDS; B is ignored.
+  const rxb = long ? (three ? (~first >> 5) & 7 : (~first >> 5) & 4) : 0;
+  rex = rxb | ((last >> 4) & 8);
+  return VEX_MAPS + (three ? first & 31 : 1);
 }
 
 export const decode: Decode = (bytes: Uint8Array, offset: number, available: number, mode: CodeMode): Decoded | DecodeError => {
@@ -291,12 +323,25 @@ export const decode: Decode = (bytes: Uint8Array, offset: number, available: num
       opcode = code[pos++] ?? 0;
     }
   }
-  // VEX (C4, C5), EVEX (62) and XOP (8F) have no tables yet: where their first byte is not LES, LDS, BOUND or POP, that is with mod 3 or
-  // in 64-bit code, it finds no form and is #UD. Their payload would be read here, and select a map above 3.
-  const prefix = rep !== 0 ? rep - 0xf0 : p66;
+  let prefix = rep !== 0 ? rep - 0xf0 : p66;
+  // EVEX (62) and XOP (8F) have no tables: where their first byte is not BOUND or POP, that is with mod 3 or in 64-bit code, it finds no
+  // form and is #UD. So do VEX prefixes of what is not declared, AVX among it.
+  if (map === 0 && (opcode === 0xc4 || opcode === 0xc5)) {
+    if (pos >= end) return short;
+    if (long || (code[pos] ?? 0) >= 0xc0) {
+      // No 66, F2, F3, LOCK or REX before it (SDM Vol 2A, 2.3.1 to 2.3.4).
+      if (rep !== 0 || p66 !== 0 || lock || rex !== 0) return 'ud';
+      if (pos + (opcode === 0xc4 ? 3 : 2) > end) return short;
+      map = readVex(opcode === 0xc4);
+      if (map === VEX_MAPS || map >= 2 * VEX_MAPS) return 'ud';
+      prefix = vexPrefix;
+      opcode = code[pos++] ?? 0;
+    }
+  }
   const form = lookup(long ? 2 : bits === 32 ? 1 : 0, map, opcode, prefix, p66);
   if (form === undefined) return short;
   if (form === null) return 'ud';
+  if (map >= VEX_MAPS && !form.vvvv && vexV !== 0) return 'ud';
 
   let isReg = false;
   if (form.modrm) {
@@ -319,8 +364,9 @@ export const decode: Decode = (bytes: Uint8Array, offset: number, available: num
     operands = list;
   }
   if (lock && !(form.lock && operands[0]?.kind === 'mem')) return 'ud';
+  const { older } = form;
   return {
-    insn: form.insn,
+    insn: older !== null && mode.has?.(form.insn.cpuid ?? '') === false ? older : form.insn,
     form: form.form,
     length: pos - offset,
     opSize: form.opSize,

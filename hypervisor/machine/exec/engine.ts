@@ -29,7 +29,7 @@ export class Engine {
   readonly code: CodeCache;
   readonly handlers: Handlers;
   readonly translator: Translator;
-  readonly modes = new ModeTable();
+  readonly modes: ModeTable;
   readonly cpus: EmulatedCpu[] = [];
   private readonly firstCpu: number;
 
@@ -38,6 +38,7 @@ export class Engine {
     this.ram = ram;
     this.physical = new PhysicalMap(ram);
     this.firstCpu = firstCpu;
+    this.modes = new ModeTable(hasFeature);
     this.code = new CodeCache(ram, arena, arenaSize);
     this.handlers = new Handlers(ram.memory, {
       probe: (cpu, access) => this.cpuAt(cpu).probeFromCode(access),

@@ -19,8 +19,9 @@ export interface Flat64 {
   run(at: number, code: readonly number[] | Uint8Array, deadline?: number): ReturnType<EmulatedCpu['run']>;
 }
 
-export function flat64(): Flat64 {
-  const machine = createMachine({ ramBytes: 16 << 20, cpus: 1 });
+/** `profile`: name of the CPUID profile, if not the default one. */
+export function flat64(profile?: string): Flat64 {
+  const machine = createMachine({ ramBytes: 16 << 20, cpus: 1, ...(profile === undefined ? {} : { profile }) });
   const { ram } = machine;
   const cpu = machine.cpus[0]!;
   const put = (at: number, v: number) => ram.write32(at as Maddr, v);

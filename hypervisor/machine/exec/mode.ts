@@ -3,11 +3,12 @@
 
 import type { Lin } from '../addresses.ts';
 import type { Context } from '../context.ts';
+import type { CodeMode } from '../isa/decoded.ts';
 import type { HandlerMode } from '../stage/wasm-builder.ts';
 import { CS, DS, EFLAGS, ES, SEG, SS, STATE } from '../state.ts';
 import { EFER } from '../system/bits.ts';
 
-export interface ExecMode extends HandlerMode {
+export interface ExecMode extends HandlerMode, CodeMode {
   /** Small number, unique among the modes seen. */
   readonly id: number;
   readonly cpl: number;
@@ -32,6 +33,12 @@ export const fitsLimit = (mode: ExecMode, rip: number, length: number): boolean 
 /** All modes seen. Ids are given in order of appearance, which the guest determines. */
 export class ModeTable {
   private readonly modes: ExecMode[] = [];
+  /** Whether the CPUID profile has a feature. */
+  private readonly has: (feature: string) => boolean;
+
+  constructor(has: (feature: string) => boolean) {
+    this.has = has;
+  }
 
   of(c: Context): ExecMode {
     const protectedMode = (c.lo(STATE.cr0) & 1) !== 0;
@@ -53,6 +60,7 @@ export class ModeTable {
     }
     const mode: ExecMode = {
       id: this.modes.length,
+      has: this.has,
       bits,
       flat,
       stackSize,

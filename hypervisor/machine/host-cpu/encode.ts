@@ -172,6 +172,13 @@ function immediate(random: Random, o: OperandSpec, size: number): number[] {
   return little(random.value(), size);
 }
 
+/** The three bytes of a VEX prefix (SDM Vol 2A, figure 2-9), vvvv at random where it is an operand. */
+function vexPrefix(random: Random, form: Form, rex: number, registers: number): number[] {
+  const pp = form.prefix === PREFIX.p66 ? 1 : form.prefix === PREFIX.f3 ? 2 : form.prefix === PREFIX.f2 ? 3 : 0;
+  const vvvv = form.operands.some((o) => o.letter === 'B') ? random.below(registers) : 0;
+  return [0xc4, ((~rex & 7) << 5) | form.map, ((rex & 8) << 4) | ((~vvvv & 15) << 3) | pp];
+}
+
 /** Undefined where the wish and the form do not go together. `gpr` is changed to make the memory operand's address. */
 export function encode(random: Random, form: Form, wish: Wish, gpr: bigint[]): Encoded | undefined {
   const { bits, opSize, memory, rep } = wish;
@@ -187,10 +194,14 @@ export function encode(random: Random, form: Form, wish: Wish, gpr: bigint[]): E
   const long64 = long && (has('d64') || has('f64'));
   // Intel ignores an operand-size prefix of near branches in 64-bit mode, AMD honours it.
   if (long && has('f64') && opSize === 2) return undefined;
+  // VEX forms have no operand of 16 bits, and their mandatory prefix inside.
+  if (form.vex && opSize === 2) return undefined;
   const otherSize = bits === 16 ? opSize >= 4 : opSize === 2;
-  if (form.prefix === PREFIX.p66 || (otherSize && form.prefix !== PREFIX.none)) prefixes.push(0x66);
-  if (form.prefix === PREFIX.f2) prefixes.push(0xf2);
-  if (form.prefix === PREFIX.f3) prefixes.push(0xf3);
+  if (!form.vex) {
+    if (form.prefix === PREFIX.p66 || (otherSize && form.prefix !== PREFIX.none)) prefixes.push(0x66);
+    if (form.prefix === PREFIX.f2) prefixes.push(0xf2);
+    if (form.prefix === PREFIX.f3) prefixes.push(0xf3);
+  }
   if (rep !== 0) prefixes.push(rep);
   const implicitMemory = form.operands.some((o) => 'XY()'.includes(o.letter));
   const moffs = form.operands.some((o) => o.letter === 'O');
@@ -243,10 +254,13 @@ export function encode(random: Random, form: Form, wish: Wish, gpr: bigint[]): E
   if (w === 1 && !long) return undefined;
   const rex = (w << 3) | (rexR << 2) | (rexX << 1) | rexB;
   const bytes = [...prefixes];
-  if (rexBits ? rex !== 0 || (byteOperand && random.chance(0.5)) : rex !== 0) bytes.push(0x40 | rex);
-  if (form.map >= 1) bytes.push(0x0f);
-  if (form.map === 2) bytes.push(0x38);
-  if (form.map === 3) bytes.push(0x3a);
+  if (form.vex) bytes.push(...vexPrefix(random, form, rex, registers));
+  else {
+    if (rexBits ? rex !== 0 || (byteOperand && random.chance(0.5)) : rex !== 0) bytes.push(0x40 | rex);
+    if (form.map >= 1) bytes.push(0x0f);
+    if (form.map === 2) bytes.push(0x38);
+    if (form.map === 3) bytes.push(0x3a);
+  }
   bytes.push(form.opcode + (form.low === 'r' ? low & 7 : form.low === 'cc' ? random.below(16) : 0));
   bytes.push(...tail);
   const immediates: number[] = [];

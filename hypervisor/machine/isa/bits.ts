@@ -107,14 +107,16 @@ const COUNT_FLAGS = { writes: OSZAPC, undefined: ['OF', 'SF', 'AF', 'PF'] } as c
 const carryZero = <V, X>(b: Builder<V, X>, cf: V, zf: V): void => setFromEflags(b, b.or(cf, b.shl(zf, b.k(6))));
 
 /**
- * On processors without BMI1 and LZCNT, which their CPUID profile says, these opcodes run as BSF and BSR. That is not modelled: TZCNT gives
- * what BSF does for any source but zero, and no code has a use for F3 before BSR.
+ * Processors without BMI1 or LZCNT ignore the F3 and run BSF or BSR: compilers put it before BSF, since TZCNT gives the same for any source
+ * but zero.
  */
 export const TZCNT = insn('TZCNT', {
   sdm: 'Vol 2B, TZCNT',
   forms: 'F3 0F BC /r Gv,Ev',
   operands: { dst: 'w', src: 'r' },
   flags: COUNT_FLAGS,
+  cpuid: 'bmi1',
+  older: BSF,
   sem(b, { dst, src }) {
     const x = b.read(src);
     const n = b.select(x, b.ctz(x), b.k(sz(src) * 8));
@@ -128,6 +130,8 @@ export const LZCNT = insn('LZCNT', {
   forms: 'F3 0F BD /r Gv,Ev',
   operands: { dst: 'w', src: 'r' },
   flags: COUNT_FLAGS,
+  cpuid: 'abm',
+  older: BSR,
   sem(b, { dst, src }) {
     const x = b.read(src);
     const n = b.sub(b.clz(x), b.k(64 - sz(src) * 8));

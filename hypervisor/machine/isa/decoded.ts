@@ -51,6 +51,8 @@ export type DecodedOperand = RegOperand | MemOperand | ImmOperand | RelOperand |
 export interface CodeMode {
   /** Default size of the code segment. */
   readonly bits: 16 | 32 | 64;
+  /** Whether CPUID has a feature: some encodings mean something else without it (insn.ts, `older`). Left out: all are there. */
+  readonly has?: (feature: string) => boolean;
 }
 
 export interface Decoded {

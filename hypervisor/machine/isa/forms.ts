@@ -3,6 +3,7 @@
 //
 //   forms     form | form | ...
 //   form      [NP|NFx|66|F2|F3] opcode [/r | /0../7] [operand,operand,...] [{condition condition ...}]
+//           | VEX.LZ[.66|.F2|.F3].(0F|0F38|0F3A) opcode ...
 //   opcode    hex bytes with blanks between; the last may end in +r or +cc; a byte after the opcode proper is a whole ModRM byte (0F 01 C1)
 //   operand   a letter of SDM Vol 2D, A.2.1 with a size of A.2.2, the names of fixed registers, or the extensions below
 //
@@ -10,13 +11,15 @@
 // register and for memory), (rBX)b (memory at DS:rBX under the address size), STi (x87 register in ModRM.rm), Mt (ten bytes).
 // Conditions are explained in insn.ts; `sp`: a memory operand based on rSP sees it after a pop of the operand size (POP).
 // A form without mandatory prefix takes any prefix for which its opcode has no other form; NP takes none of 66, F2,
-// F3; NFx neither F2 nor F3, and 66 as operand size.
+// F3; NFx neither F2 nor F3, and 66 as operand size. VEX.LZ wants VEX.L clear; VEX.W makes the operand size 8 in 64-bit code and is ignored
+// elsewhere, and VEX.vvvv must be 1111b unless a B names it (SDM Vol 2A, 2.3.5).
 
 import type { AnyInsn } from './insn.ts';
 
 /** What an operand's letter says about where it comes from. */
 export type OperandLetter =
   | 'A' // far pointer in the instruction
+  | 'B' // general register, VEX.vvvv
   | 'C' // control register, ModRM.reg
   | 'D' // debug register, ModRM.reg
   | 'E' // general register or memory, ModRM.rm
@@ -73,6 +76,8 @@ export interface Form {
   readonly prefix: Prefix;
   /** 0: one byte, 1: 0F, 2: 0F 38, 3: 0F 3A. */
   readonly map: 0 | 1 | 2 | 3;
+  /** Encoded with a VEX prefix, which names map and mandatory prefix. */
+  readonly vex: boolean;
   /** Last byte of the opcode; with `low`, the first of its range. */
   readonly opcode: number;
   readonly low: 'none' | 'r' | 'cc';
@@ -165,7 +170,7 @@ function parseOperand(text: string): OperandSpec {
     const sizes = sizesOf(implicit[2] ?? '', text);
     return { letter: '()', index, sizes, regSizes: sizes, text };
   }
-  const m = /^(sI|[ACDEGIJMNOPQRSUVWXYZ])([a-z]*)(?:\/M([a-z]*))?$/.exec(text);
+  const m = /^(sI|[ABCDEGIJMNOPQRSUVWXYZ])([a-z]*)(?:\/M([a-z]*))?$/.exec(text);
   if (m === null) throw new Error(`operand ${text}: not understood`);
   const letter = m[1] as OperandLetter;
   const sizes = sizesOf(m[2] ?? '', text);
@@ -190,9 +195,14 @@ const isByteForm = (operands: readonly OperandSpec[]): boolean => {
 
 const HEAD = /^\s*(NP |NFx |66 |F2 |F3 )?((?:[0-9A-F]{2} ?)+)(\+r|\+cc)?\s*(\/[r0-7])?\s*([^{]*?)\s*(?:\{([^}]*)\})?\s*$/;
 
+const VEX = /^\s*VEX\.LZ(?:\.(66|F2|F3))?\.0F(38|3A)? /;
+/** A VEX form as the legacy form would be written that has its map and mandatory prefix; others as they are. */
+const withoutVex = (text: string): string => text.replace(VEX, (_, prefix = 'NP', map = '') => `${prefix} 0F ${map}${map && ' '}`);
+
 export function parseForm(insn: AnyInsn, index: number, text: string): Form {
   const bad = (why: string): Error => new Error(`${insn.mnemonic}, form '${text.trim()}': ${why}`);
-  const m = HEAD.exec(text);
+  const vex = VEX.test(text);
+  const m = HEAD.exec(withoutVex(text));
   if (m === null) throw bad('not understood');
   const bytes = (m[2] ?? '')
     .trim()
@@ -238,6 +248,7 @@ export function parseForm(insn: AnyInsn, index: number, text: string): Form {
   const regOnly = typeof modrm === 'number' && modrm >= 0xc0 ? true : conditions.has('reg') || (!anyMod && has('R', 'N', 'U', 'ST'));
   const low = m[3] === '+r' ? 'r' : m[3] === '+cc' ? 'cc' : 'none';
   if (modrm === 'no' && has('C', 'D', 'E', 'G', 'M', 'N', 'P', 'Q', 'R', 'S', 'U', 'V', 'W')) throw bad('operands need a ModRM byte');
+  if (has('B') && !vex) throw bad('B goes with VEX');
   if (has('Z') !== (low === 'r')) throw bad('+r goes with Z');
   return {
     insn,
@@ -245,6 +256,7 @@ export function parseForm(insn: AnyInsn, index: number, text: string): Form {
     text: text.trim(),
     prefix,
     map,
+    vex,
     opcode,
     low,
     modrm,
@@ -262,6 +274,7 @@ export interface FormHead {
   readonly index: number;
   readonly text: string;
   readonly map: 0 | 1 | 2 | 3;
+  readonly vex: boolean;
   readonly opcode: number;
   /** How many opcodes, from `opcode` on, the form takes. */
   readonly span: 1 | 8 | 16;
@@ -277,7 +290,9 @@ const hexByte = (s: string, i: number): number => {
 /** The heads of an instruction's forms. */
 export function formHeads(insn: AnyInsn): FormHead[] {
   return insn.forms.split('|').map((raw, index) => {
-    const text = raw.trim();
+    const whole = raw.trim();
+    const vex = whole.startsWith('VEX');
+    const text = vex ? withoutVex(whole) : whole;
     let i = 0;
     if (/^(NP|66|F2|F3) [0-9A-F]{2}/.test(text)) i = 3;
     else if (text.startsWith('NFx ')) i = 4;
@@ -295,7 +310,7 @@ export function formHeads(insn: AnyInsn): FormHead[] {
     }
     if (opcode < 0) throw new Error(`${insn.mnemonic}, form '${text}': no opcode`);
     const span = text.startsWith('+cc', i + 2) ? 16 : text.startsWith('+r', i + 2) ? 8 : 1;
-    return { insn, index, text, map, opcode, span };
+    return { insn, index, text: whole, map, vex, opcode, span };
   });
 }
 

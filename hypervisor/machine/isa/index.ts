@@ -3,6 +3,7 @@
 import * as aes from './aes.ts';
 import * as alu from './alu.ts';
 import * as bits from './bits.ts';
+import * as bmi from './bmi.ts';
 import * as decimal from './decimal.ts';
 import * as flow from './flow.ts';
 import type { AnyInsn } from './insn.ts';
@@ -16,9 +17,9 @@ import * as sseFloat from './sse-float.ts';
 import * as sseInteger from './sse-integer.ts';
 import * as sseMove from './sse-move.ts';
 import * as sse3 from './sse3.ts';
-import * as sse41Integer from './sse41-integer.ts';
 import * as sse3Float from './sse3-float.ts';
 import * as sse41Float from './sse41-float.ts';
+import * as sse41Integer from './sse41-integer.ts';
 import * as sse41Select from './sse41-select.ts';
 import * as sse42 from './sse42.ts';
 import * as sse42String from './sse42-string.ts';
@@ -38,7 +39,7 @@ export const FAMILIES = {
   mov: membersOf(mov),
   muldiv: membersOf(muldiv),
   shift: membersOf(shift),
-  bits: membersOf(bits),
+  bits: [...membersOf(bits), ...membersOf(bmi)],
   decimal: membersOf(decimal),
   flow: membersOf(flow),
   stack: membersOf(stack),

@@ -37,8 +37,10 @@ export interface Insn<O extends Record<string, Access> = Record<string, Access>>
   /** In the order of the operands in each form. */
   readonly operands: O;
   readonly flags?: { readonly reads?: readonly Flag[]; readonly writes?: readonly Flag[]; readonly undefined?: readonly Flag[] };
-  /** CPUID feature that must be present, by the name in machine/system/cpuid.ts; #UD otherwise. */
+  /** CPUID feature that must be present, by the name in machine/system/features.ts; #UD otherwise. */
   readonly cpuid?: string;
+  /** What the encoding means without that feature, where that is not #UD (LZCNT is BSR then); operands of the same kinds. */
+  readonly older?: AnyInsn;
   readonly lock?: true;
   readonly check?: Check | readonly Check[];
   readonly intercept?: { readonly vmx: string; readonly svm: string };

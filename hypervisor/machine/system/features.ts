@@ -63,7 +63,7 @@ export const IMPLEMENTED: ReadonlySet<string> = new Set(
   (
     'fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 ' +
     'sse3 ssse3 sse4_1 sse4_2 aes pclmulqdq sha_ni ' +
-    'monitor cx16 pcid x2apic movbe popcnt tsc_deadline_timer xsave rdrand hypervisor arat ' +
+    'abm adx bmi1 bmi2 monitor cx16 pcid x2apic movbe popcnt tsc_deadline_timer xsave rdrand hypervisor arat ' +
     'fsgsbase tsc_adjust smep erms invpcid zero_fcs_fds rdseed smap clflushopt clwb umip pku rdpid fsrm ' +
     'xsaveopt xsavec xgetbv1 xsaves lahf_lm topoext syscall nx fxsr_opt pdpe1gb rdtscp lm nonstop_tsc wbnoinvd'
   ).split(' '),

@@ -20,14 +20,16 @@ function executeCpuid(cpu: SystemCpu, d: Decoded): boolean {
   return next(cpu, d);
 }
 
-/** xorshift32 (Marsaglia 2003): deterministic by seed, as everything that a guest can see. */
+/**
+ * A Weyl sequence through MurmurHash3's finalizer (Appleby): deterministic by seed, as everything that a guest can see. Neighbouring seeds,
+ * which neighbouring CPUs have, give unrelated numbers from the first one on.
+ */
 function random32(cpu: SystemCpu): number {
-  let x = cpu.thread.random;
-  x ^= x << 13;
-  x ^= x >>> 17;
-  x ^= x << 5;
-  cpu.thread.random = x >>> 0;
-  return x >>> 0;
+  const state = (cpu.thread.random + 0x9e3779b9) >>> 0;
+  cpu.thread.random = state;
+  let x = Math.imul(state ^ (state >>> 16), 0x85ebca6b);
+  x = Math.imul(x ^ (x >>> 13), 0xc2b2ae35);
+  return (x ^ (x >>> 16)) >>> 0;
 }
 
 /** CF tells that a number was ready: always. The other arithmetic flags are cleared. */
