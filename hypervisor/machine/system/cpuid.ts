@@ -5,6 +5,7 @@ import { STATE } from '../state.ts';
 import { CR4 } from './bits.ts';
 import { EBX, ECX, EDX, FEATURES, IMPLEMENTED } from './features.ts';
 import { is64 } from './mode.ts';
+import { MISC_ENABLE } from './msr-vendor.ts';
 import type { SystemCpu } from './ports.ts';
 import { baseline } from './profiles/baseline.ts';
 import { core2 } from './profiles/core2.ts';
@@ -141,12 +142,17 @@ export function cpuidOf(p: CpuProfile, leaf: number, subleaf: number, apicId: nu
  */
 export function cpuid(cpu: SystemCpu, leaf: number, subleaf: number): CpuidRegisters {
   const p = cpu.profile;
-  const known = leaf <= p.maxLeaf || (leaf >= 0x8000_0000 && leaf <= p.maxExtendedLeaf);
+  const misc = p.vendor === 'GenuineIntel' ? cpu.thread.msrs.get(IA32_MISC_ENABLE) : undefined;
+  // "Limit CPUID Maxval" (SDM Vol 4, Table 2-2).
+  const maxLeaf = misc !== undefined && misc & MISC_ENABLE.limitCpuid ? Math.min(p.maxLeaf, 3) : p.maxLeaf;
+  const known = leaf <= maxLeaf || (leaf >= 0x8000_0000 && leaf <= p.maxExtendedLeaf);
   if (!known && p.vendor === 'AuthenticAMD') return [0, 0, 0, 0];
-  const n = known ? leaf : p.maxLeaf;
+  const n = known ? leaf : maxLeaf;
   const r = cpuidOf(p, n, subleaf, cpu.id, cpu.lo(STATE.xcr0));
   const cr4 = cpu.lo(STATE.cr4);
   if (n === 1 && cr4 & CR4.OSXSAVE) r[ECX] = (r[ECX] | (1 << 27)) >>> 0;
+  if (n === 0) r[0] = maxLeaf;
+  if (n === 1 && misc !== undefined && !(misc & MISC_ENABLE.monitor)) r[ECX] = (r[ECX] & ~(1 << 3)) >>> 0;
   if (n === 1 && apicDisabled(cpu)) r[EDX] = (r[EDX] & ~(1 << 9)) >>> 0;
   if (n === 7 && subleaf === 0 && cr4 & CR4.PKE) r[ECX] = (r[ECX] | (1 << 4)) >>> 0;
   // Intel reports SYSCALL only to 64-bit code.
@@ -155,6 +161,7 @@ export function cpuid(cpu: SystemCpu, leaf: number, subleaf: number): CpuidRegis
 }
 
 const IA32_APIC_BASE = 0x1b;
+const IA32_MISC_ENABLE = 0x1a0;
 const APIC_ENABLED = 1n << 11n;
 /** Leaf 1 EDX bit 9 shows whether the APIC is on (SDM Vol 3A, 10.4.3). */
 const apicDisabled = (cpu: SystemCpu): boolean =>

@@ -22,18 +22,35 @@ export function timeOf(cpu: SystemCpu): number {
   return time.seen;
 }
 
-/** Makes the TSC read `value` now. */
+/** IA32_TSC_ADJUST, kept in thread.msrs: what writes of the counter have added to it (SDM Vol 3B, 17.17.3). */
+export const TSC_ADJUST = 0x3b;
+
+/** Makes the TSC read `value` now; a difference goes into IA32_TSC_ADJUST as well. */
 export function setTsc(cpu: SystemCpu, value: bigint): void {
+  const { msrs } = cpu.thread;
+  const moved = BigInt.asIntN(64, value - readTsc(cpu));
   cpu.ram.f64[(cpu.base + STATE.tscOffset) >>> 3] = Number(BigInt.asIntN(64, value)) - timeOf(cpu);
+  msrs.set(TSC_ADJUST, BigInt.asUintN(64, (msrs.get(TSC_ADJUST) ?? 0n) + moved));
+}
+
+/** Writes IA32_TSC_ADJUST: the TSC moves by as much. */
+export function adjustTsc(cpu: SystemCpu, value: bigint): void {
+  const { msrs } = cpu.thread;
+  const moved = BigInt.asIntN(64, value - (msrs.get(TSC_ADJUST) ?? 0n));
+  cpu.ram.f64[(cpu.base + STATE.tscOffset) >>> 3]! += Number(moved);
+  msrs.set(TSC_ADJUST, value);
 }
 
 function rdtsc(cpu: SystemCpu): boolean {
   if (cpu.lo(STATE.cr4) & CR4.TSD && cpu.cpl > 0) return cpu.fault(EXC.GP, 0);
-  const t = readTsc(cpu);
-  cpu.setReg(RAX, t & 0xffffffffn);
-  cpu.setReg(RDX, t >> 32n);
+  // No BigInt: kernels read the counter all the time. A sum of two doubles below 2^53 is exact; a negative one wraps as 64 bits do.
+  const t = Math.floor(timeOf(cpu) + cpu.ram.f64[(cpu.base + STATE.tscOffset) >>> 3]!);
+  cpu.setRegHalves(RAX, t % 0x1_0000_0000, 0);
+  cpu.setRegHalves(RDX, Math.floor(t / 0x1_0000_0000), 0);
   return true;
 }
+
+const AMD_PERFCTR0 = 0xc001_0004;
 
 export const timeHandlers = {
   RDTSC: (cpu: SystemCpu, d: Decoded) => rdtsc(cpu) && next(cpu, d),
@@ -42,6 +59,14 @@ export const timeHandlers = {
     cpu.setRegHalves(RCX, cpu.lo(STATE.tscAux), 0);
     return next(cpu, d);
   },
-  /** No performance counters: every index is invalid. */
-  RDPMC: (cpu: SystemCpu, _d: Decoded) => cpu.fault(EXC.GP, 0),
+  /** AMD's four counters, which hold what was written; Intel's profiles have none: every index is invalid. */
+  RDPMC(cpu: SystemCpu, d: Decoded) {
+    if (cpu.cpl > 0 && !(cpu.lo(STATE.cr4) & CR4.PCE)) return cpu.fault(EXC.GP, 0);
+    const n = cpu.regLo(RCX) >>> 0;
+    if (cpu.profile.vendor !== 'AuthenticAMD' || n > 3) return cpu.fault(EXC.GP, 0);
+    const v = cpu.thread.msrs.get(AMD_PERFCTR0 + n) ?? 0n;
+    cpu.setReg(RAX, v & 0xffffffffn);
+    cpu.setReg(RDX, v >> 32n);
+    return next(cpu, d);
+  },
 };
