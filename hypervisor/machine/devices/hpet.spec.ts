@@ -208,6 +208,18 @@ describe('legacy replacement', () => {
   });
 });
 
+it('a reset stops it, drops its interrupts, and gives the legacy lines back', () => {
+  const b = board();
+  b.hpet.pitInput(true);
+  b.set(tn(2).cfg, ENABLE | LEVEL | BITS32 | route(16));
+  b.set(tn(2).cmp, 10);
+  b.set(CONF, 3);
+  b.timeline.runTo(1000);
+  expect([b.irq0.level, b.pins[16]!.level]).toEqual([false, true]);
+  b.hpet.reset();
+  expect([b.irq0.level, b.pins[16]!.level, b.get(CONF), b.get(CNT), b.timeline.pending]).toEqual([true, false, 0, 0, 0]);
+});
+
 it('goes on after its state was replaced by a copy', () => {
   const [a, b] = [board(), board()];
   a.set(tn(0).cfg, ENABLE | PERIODIC | SETVAL | BITS32 | route(2));

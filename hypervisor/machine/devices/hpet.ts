@@ -56,25 +56,7 @@ export class Hpet implements MemoryDevice {
   constructor(options: HpetOptions) {
     this.#options = options;
     this.#routes = options.routes ?? DEFAULT_ROUTES;
-    const caps = TN.PER_INT_CAP | TN.SIZE_CAP | (options.dma ? TN.FSB_CAP : 0);
-    // Comparators come out of reset with all ones (2.3.9.1).
-    const timer = (): HpetTimerState => ({
-      config: caps,
-      comparator: [0xffff_ffff, 0xffff_ffff],
-      period: [0, 0],
-      setsHigh: false,
-      fsbValue: 0,
-      fsbAddress: 0,
-    });
-    this.state = {
-      config: 0,
-      status: 0,
-      counter: [0, 0],
-      since: 0,
-      timers: Array.from({ length: HPET_TIMERS }, timer),
-      pit: false,
-      rtc: false,
-    };
+    this.state = this.#powerOn();
     this.pitInput = (level) => {
       this.state.pit = level;
       if (!this.#legacy()) this.#options.irq0(level);
@@ -83,6 +65,21 @@ export class Hpet implements MemoryDevice {
       this.state.rtc = level;
       if (!this.#legacy()) this.#options.irq8(level);
     };
+  }
+
+  #powerOn(): HpetState {
+    const config = TN.PER_INT_CAP | TN.SIZE_CAP | (this.#options.dma ? TN.FSB_CAP : 0);
+    // Comparators come out of reset with all ones (2.3.9.1).
+    const timer = (): HpetTimerState => ({
+      config,
+      comparator: [0xffff_ffff, 0xffff_ffff],
+      period: [0, 0],
+      setsHigh: false,
+      fsbValue: 0,
+      fsbAddress: 0,
+    });
+    const timers = Array.from({ length: HPET_TIMERS }, timer);
+    return { config: 0, status: 0, counter: [0, 0], since: 0, timers, pit: false, rtc: false };
   }
 
   attach(bus: Bus): void {
@@ -96,6 +93,14 @@ export class Hpet implements MemoryDevice {
       this.#drive(i, (this.state.status & (1 << i)) !== 0);
       this.#schedule(i);
     }
+  }
+
+  /** The board's reset: the PIT and the RTC have their lines back. */
+  reset(): void {
+    const { pit, rtc } = this.state;
+    for (let i = 0; i < HPET_TIMERS; i++) this.#clear(i);
+    this.state = { ...this.#powerOn(), pit, rtc };
+    this.resume();
   }
 
   read(offset: number, size: number): number {

@@ -247,6 +247,18 @@ it('line status comes before data, data before the transmitter, that before the 
   ]);
 });
 
+it('a master reset stops interrupts and empties FIFOs, and leaves divisor and scratch alone', () => {
+  const c = ready();
+  c.out(SCR, 0x5a);
+  c.out(IER, 0x0f);
+  c.uart.receive(bytes('abc'));
+  c.timeline.runTo(2.5 * CHARACTER);
+  c.uart.reset();
+  expect([c.irq.level, c.in(IER), c.in(IIR), c.in(LCR), c.in(MCR), c.in(LSR), c.in(SCR)]).toEqual([false, 0, 1, 0, 0, 0x60, 0x5a]);
+  c.out(LCR, 0x80);
+  expect(c.in(DATA)).toBe(1);
+});
+
 it('goes on after its state was replaced by a copy', () => {
   const [a, b] = [ready(), ready()];
   a.out(IER, 0x03);

@@ -81,25 +81,27 @@ export interface UartOptions {
   modemControl?: (lines: number) => void;
 }
 
+const powerOn = (): UartState => ({
+  ier: 0,
+  lcr: 0,
+  mcr: 0,
+  scratch: 0,
+  divisor: 12,
+  fcr: 0,
+  errors: 0,
+  deltas: 0,
+  modem: MODEM.CTS | MODEM.DSR | MODEM.DCD,
+  rx: [],
+  wire: [],
+  thri: false,
+  thriAt: -1,
+  timeoutAt: -1,
+  arrivesAt: -1,
+  timedOut: false,
+});
+
 export class Uart implements ByteDevice {
-  state: UartState = {
-    ier: 0,
-    lcr: 0,
-    mcr: 0,
-    scratch: 0,
-    divisor: 12,
-    fcr: 0,
-    errors: 0,
-    deltas: 0,
-    modem: MODEM.CTS | MODEM.DSR | MODEM.DCD,
-    rx: [],
-    wire: [],
-    thri: false,
-    thriAt: -1,
-    timeoutAt: -1,
-    arrivesAt: -1,
-    timedOut: false,
-  };
+  state: UartState = powerOn();
   readonly #options: UartOptions;
   #base = 0;
   #refused = false;
@@ -121,6 +123,14 @@ export class Uart implements ByteDevice {
     this.#event?.cancel();
     this.#eventAt = -1;
     this.#update();
+  }
+
+  /** Master reset (data sheet, table III): divisor, scratch, the modem's lines and what is on the wire stay. */
+  reset(): void {
+    const { divisor, scratch, modem, wire } = this.state;
+    this.state = { ...powerOn(), divisor, scratch, modem, wire };
+    this.#arrive();
+    this.resume();
   }
 
   /** Bytes from the other end. Says how many it took; `drained` is called when the rest may come. */
