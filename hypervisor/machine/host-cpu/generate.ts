@@ -69,6 +69,8 @@ const readWindow = (d: Draft, at: bigint, size: number): bigint => {
 };
 const low = (old: bigint, v: bigint, size: number): bigint => (old & ~((1n << BigInt(size * 8)) - 1n)) | BigInt.asUintN(size * 8, v);
 
+const segmentBase = (seg: number, bits: Bits): bigint => (seg === FS ? FS_BASE : seg === GS && bits === 64 ? GS_BASE : dataBase(bits));
+
 /** What particular instructions need to do something of interest. */
 function arrange(random: Random, mnemonic: string, e: Encoded, decoded: Decoded, d: Draft): void {
   const { gpr } = d;
@@ -81,8 +83,7 @@ function arrange(random: Random, mnemonic: string, e: Encoded, decoded: Decoded,
   const implicit = decoded.operands.filter((o) => o.kind === 'mem' && o.index < 0 && !memory);
   for (const o of implicit) {
     if (o.kind !== 'mem' || mnemonic === 'XLAT') continue;
-    const at = pickTarget(random, o.size) - (o.seg === GS && d.bits === 64 ? GS_BASE : o.seg === FS ? FS_BASE : dataBase(d.bits));
-    set(o.base, at, decoded.addrSize);
+    set(o.base, pickTarget(random, o.size) - segmentBase(o.seg, d.bits), decoded.addrSize);
   }
   if (implicit.length > 0 && decoded.rep !== 0) {
     // Now and then more than one execution of the instruction does (string.ts, CHUNK).
@@ -114,7 +115,8 @@ function arrange(random: Random, mnemonic: string, e: Encoded, decoded: Decoded,
       if (memory && second?.kind === 'reg' && random.chance(0.8)) set(second.index, BigInt(random.below(1600) - 800));
       return;
     case 'XLAT':
-      set(RBX, pickTarget(random, 1) - dataBase(d.bits) - ((gpr[RAX] ?? 0n) & 0xffn), decoded.addrSize);
+      for (const o of implicit)
+        if (o.kind === 'mem') set(RBX, pickTarget(random, 1) - segmentBase(o.seg, d.bits) - ((gpr[RAX] ?? 0n) & 0xffn), decoded.addrSize);
       return;
     case 'JCXZ':
     case 'LOOP':
