@@ -29,6 +29,8 @@ export interface JitInsn {
   /** Instructions of its block before it, and the block's whole number: what the region has paid for. */
   readonly before: number;
   readonly total: number;
+  /** Offsets in CS of this instruction and of the next. */
+  readonly rip: Lin;
   readonly nextRip: Lin;
   readonly addrSize: 2 | 4 | 8;
   readonly rep: 0 | 0xf2 | 0xf3;
@@ -296,6 +298,14 @@ export class JitBuilder extends WasmBuilder {
   }
   override nextRip(): Val {
     return this.k(this.insn.nextRip);
+  }
+  override thisRip(): Val {
+    return this.k(this.insn.rip);
+  }
+  override stackDistance(o: Operand): Val {
+    const s = this.shape(o);
+    if (s.kind !== 'st') throw new Error('only an x87 stack register has a distance');
+    return this.k(s.field);
   }
 
   // ------------------------------------------------------------------ arithmetic on what is known

@@ -129,12 +129,16 @@ class RegionEmitter {
     const { page } = this.region;
     return wrapRip(page.lin - page.mode.csBase + i.offset + i.length, page.mode);
   }
+  private rip(i: RegionInsn): Lin {
+    const { page } = this.region;
+    return wrapRip(page.lin - page.mode.csBase + i.offset, page.mode);
+  }
 
   private insn(block: number, i: RegionInsn, before: number, total: number): void {
     const { b } = this;
     const d = i.decoded;
     const { rec, left } = i;
-    b.beginInsn({ rec, left, before, total, nextRip: this.nextRip(i), addrSize: d?.addrSize ?? 8, rep: d?.rep ?? 0 });
+    b.beginInsn({ rec, left, before, total, rip: this.rip(i), nextRip: this.nextRip(i), addrSize: d?.addrSize ?? 8, rep: d?.rep ?? 0 });
     if (!d) {
       b.stop(STOP.system);
       return;
