@@ -612,6 +612,8 @@ export class EmulatedCpu extends Context implements SystemCpu {
   }
   /** GiBs of linear address space in which large pages were entered since the last full flush. */
   private readonly largePages = new Set<number>();
+  /** Code has run in a segment with a base: the jump cache then has entries whose linear page their RIP does not tell. */
+  private hasBasedCode = false;
   private noteLargePage(lin: Lin): void {
     this.largePages.add(Math.floor(lin / 0x4000_0000));
   }
@@ -622,6 +624,10 @@ export class EmulatedCpu extends Context implements SystemCpu {
       return;
     }
     this.tlb.drop(lin);
+    if (this.hasBasedCode) {
+      dropAllJumps(this.ram, this.base);
+      return;
+    }
     dropJumps(this.ram, this.base, lin);
     // An instruction that runs into this page belongs to the one before it.
     dropJumps(this.ram, this.base, (lin - 4096) as Lin);
@@ -643,6 +649,7 @@ export class EmulatedCpu extends Context implements SystemCpu {
     p.pkru = this.u32(STATE.pkru);
     this.aligning = ac && (cr0 & CR0.AM) !== 0 && this.cpl === 3;
     this.mode = this.engine.modes.of(this);
+    if (this.mode.csBase !== 0) this.hasBasedCode = true;
     this.cr3Key = this.spaceOf(this.lin(STATE.cr3));
     if (mode !== p.mode) {
       p.mode = mode;
@@ -660,7 +667,14 @@ export class EmulatedCpu extends Context implements SystemCpu {
     this.tlb.protect(hostPage);
   }
   dropCode(page: CodePage): void {
-    dropJumps(this.ram, this.base, page.lin);
+    const { csBase } = page.mode;
+    if (csBase === 0) {
+      dropJumps(this.ram, this.base, page.lin);
+      return;
+    }
+    // Jumps are found by RIP: where CS has a base, this page's lie in two pages of offsets.
+    dropJumps(this.ram, this.base, ((page.lin - csBase) >>> 0) as Lin);
+    dropJumps(this.ram, this.base, ((page.lin - csBase + 4095) >>> 0) as Lin);
   }
   dropAllCode(): void {
     dropAllJumps(this.ram, this.base);
