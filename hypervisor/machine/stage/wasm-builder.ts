@@ -261,7 +261,8 @@ export class WasmBuilder extends WasmValues implements Builder<Val, XVal> {
       this.mem(OP.i64_load, at + 8);
       return this.add(this.take(I64, 64), offset);
     }
-    if (this.flat && seg < FS) return this.zext(offset, 4);
+    // Code is not writable, and may not be readable: CS takes the whole check.
+    if (this.flat && seg < FS && seg !== CS) return this.zext(offset, 4);
     // Fast when the segment is present data, expand-up, writable where that is asked, and the access lies within the limit.
     this.get(PARAM.cpu);
     this.mem(OP.i32_load16_u, at + 2);

@@ -3,7 +3,7 @@
 
 import { PARAM } from '../exec/records.ts';
 import { I32, I64, OP } from '../exec/wasm.ts';
-import { FS, HARDWARE, STATE, TLB_ENTRIES } from '../state.ts';
+import { CS, FS, HARDWARE, STATE, TLB_ENTRIES } from '../state.ts';
 import type { Direct, DirectAccess, Size } from './builder.ts';
 import type { WasmBuilder } from './wasm-builder.ts';
 import type { Val } from './wasm-values.ts';
@@ -22,7 +22,7 @@ interface Linear {
 function linear(b: WasmBuilder, { seg, offset, write }: DirectAccess<Val>, flat: boolean): Linear {
   const at = STATE.seg + seg * 16;
   if (b.mode.bits === 64) return { lin: seg < FS ? offset : b.add(b.state(at + 8, 8), offset), room: undefined };
-  if (flat && seg < FS) return { lin: b.zext(offset, 4), room: undefined };
+  if (flat && seg < FS && seg !== CS) return { lin: b.zext(offset, 4), room: undefined };
   // Present data (or readable code), expand-up, writable where that is asked.
   const fits = b.eq(b.and(b.state(at + 2, 2), b.k(write ? 0x9e : 0x9c)), b.k(write ? 0x92 : 0x90));
   const limit = b.state(at + 4, 4);
