@@ -241,5 +241,7 @@ export const HINT_NOP = insn('NOP', {
   sdm: 'Vol 2B, NOP; A.3, Table A-6, group 16',
   forms: ['0D', '18', '19', '1A', '1B', '1C', '1D', '1E', '1F'].map((op) => `0F ${op} /r Ev`).join(' | '),
   operands: { hint: 'r' },
+  // Since the Pentium Pro, as CMOV is.
+  cpuid: 'cmov',
   sem() {},
 });

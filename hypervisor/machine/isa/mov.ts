@@ -120,6 +120,7 @@ export const CMPXCHG8B = insn('CMPXCHG8B', {
   sdm: 'Vol 2A, CMPXCHG8B/CMPXCHG16B',
   forms: '0F C7 /1 Mq {w0 mem}',
   operands: { dst: 'rw' },
+  cpuid: 'cx8',
   flags: { writes: ['ZF'] },
   lock: true,
   sem(b, { dst }) {
@@ -188,6 +189,7 @@ export const MOVBE = insn('MOVBE', {
 export const CMOVcc = insn('CMOVcc', {
   sdm: 'Vol 2A, CMOVcc',
   forms: '0F 40+cc /r Gv,Ev',
+  cpuid: 'cmov',
   operands: { dst: 'rw', src: 'r' },
   flags: { reads: OSZAPC },
   sem(b, { dst, src }, c) {

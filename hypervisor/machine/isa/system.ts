@@ -171,10 +171,10 @@ export const transfers = [
   insn('INTO', { sdm: 'Vol 2A, INT n', forms: 'CE {i64}', operands: {}, flags: { reads: ['OF'] }, ends: true }),
   insn('INT1', { sdm: 'Vol 2A, INT n', forms: 'F1', operands: {}, ends: true }),
   insn('IRET', { sdm: 'Vol 2A, IRET', forms: 'CF', operands: {}, flags: { writes: OSZAPC }, ends: true }),
-  insn('SYSCALL', { sdm: 'Vol 2B, SYSCALL', forms: '0F 05', operands: {}, ends: true }),
-  insn('SYSRET', { sdm: 'Vol 2B, SYSRET', forms: '0F 07', operands: {}, check: 'cpl0', ends: true }),
-  insn('SYSENTER', { sdm: 'Vol 2B, SYSENTER', forms: '0F 34', operands: {}, ends: true }),
-  insn('SYSEXIT', { sdm: 'Vol 2B, SYSEXIT', forms: '0F 35', operands: {}, check: 'cpl0', ends: true }),
+  insn('SYSCALL', { sdm: 'Vol 2B, SYSCALL', forms: '0F 05', operands: {}, cpuid: 'syscall', ends: true }),
+  insn('SYSRET', { sdm: 'Vol 2B, SYSRET', forms: '0F 07', operands: {}, check: 'cpl0', cpuid: 'syscall', ends: true }),
+  insn('SYSENTER', { sdm: 'Vol 2B, SYSENTER', forms: '0F 34', operands: {}, cpuid: 'sep', ends: true }),
+  insn('SYSEXIT', { sdm: 'Vol 2B, SYSEXIT', forms: '0F 35', operands: {}, check: 'cpl0', cpuid: 'sep', ends: true }),
 ];
 
 export const ports = [

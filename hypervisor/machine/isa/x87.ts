@@ -17,17 +17,27 @@ const family =
   <const O extends Record<string, Access>>(
     operands: O,
     flags: { readonly reads?: readonly Flag[]; readonly writes?: readonly Flag[] } = {},
+    gate: { readonly cpuid?: string } = {},
   ) =>
   (mnemonic: string, forms: string, sem?: Sem<O>) =>
-    insn<O>(mnemonic, { sdm: `Vol 2A, ${mnemonic}`, forms, operands, flags, ...(sem === undefined ? {} : { sem }) });
+    insn<O>(mnemonic, { sdm: `Vol 2A, ${mnemonic}`, forms, operands, flags, ...gate, ...(sem === undefined ? {} : { sem }) });
 const none = family({});
 const load = family({ src: 'r' });
 const store = family({ dst: 'w' });
 const two = family({ dst: 'rw', src: 'r' });
 const compare = family({ a: 'r', b: 'r' });
-const compareFlags = family({ a: 'r', b: 'r' }, { writes: INTEGER_FLAGS });
+/** FCOMI and FCMOV came with CMOV, and share its bit (SDM Vol 2A, CPUID). */
+const WITH_CMOV = { cpuid: 'cmov' } as const;
+const compareFlags = family({ a: 'r', b: 'r' }, { writes: INTEGER_FLAGS }, WITH_CMOV);
 const moveIf = (mnemonic: string, forms: string, cc: number, reads: readonly Flag[]) =>
-  insn(mnemonic, { sdm: 'Vol 2A, FCMOVcc', forms, operands: { dst: 'rw', src: 'r' }, flags: { reads }, sem: move.moveIf(cc) });
+  insn(mnemonic, {
+    sdm: 'Vol 2A, FCMOVcc',
+    forms,
+    operands: { dst: 'rw', src: 'r' },
+    flags: { reads },
+    ...WITH_CMOV,
+    sem: move.moveIf(cc),
+  });
 
 const { add, multiply, subtract, subtractReversed, divide, divideReversed } = compute.OPERATIONS;
 const { arithmetic: compute2, comparison } = compute;

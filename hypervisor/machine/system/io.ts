@@ -4,6 +4,7 @@ import type { Lin } from '../addresses.ts';
 import type { Decoded } from '../isa/decoded.ts';
 import { EFLAGS, ES, RAX, RCX, RDI, RDX, RSI, SEG, STATE, TR } from '../state.ts';
 import { EXC } from './bits.ts';
+import { anyBreakpoint, matchIo } from './debug.ts';
 import { load } from './linear.ts';
 import { hasProtection, iopl, isVm86, next } from './mode.ts';
 import { isMem, mask, segmentLinear, setGpr } from './operands.ts';
@@ -37,10 +38,16 @@ function portOf(cpu: SystemCpu, d: Decoded, i: number): number {
   return o?.kind === 'imm' ? o.lo & 0xff : cpu.regLo(RDX) & 0xffff;
 }
 
+/** Notes I/O breakpoints (DR7.R/W 10b with CR4.DE): a trap after the instruction (SDM Vol 3B, 17.2.4). */
+function watchPort(cpu: SystemCpu, port: number, size: number): void {
+  if (anyBreakpoint(cpu)) cpu.thread.debugHits |= matchIo(cpu, port, size);
+}
+
 function input(cpu: SystemCpu, d: Decoded): boolean {
   const port = portOf(cpu, d, 1);
   const size = dataSize(d);
   if (!ioAllowed(cpu, port, size)) return false;
+  watchPort(cpu, port, size);
   setGpr(cpu, RAX, size, BigInt(cpu.io.in(port, size) >>> 0));
   return next(cpu, d);
 }
@@ -49,6 +56,7 @@ function output(cpu: SystemCpu, d: Decoded): boolean {
   const port = portOf(cpu, d, 0);
   const size = dataSize(d);
   if (!ioAllowed(cpu, port, size)) return false;
+  watchPort(cpu, port, size);
   cpu.io.out(port, size, Number(cpu.reg(RAX) & mask(size)));
   return next(cpu, d);
 }
@@ -81,6 +89,7 @@ function inputString(cpu: SystemCpu, d: Decoded): boolean {
     // Probed before the port is read: a read may have side effects, so a page fault must come first.
     const host = lin === undefined ? 0 : cpu.probe(lin, size, true);
     if (host === 0) return false;
+    watchPort(cpu, port, size);
     const v = cpu.io.in(port, size);
     for (let i = 0; i < size; i++) cpu.ram.u8[host + i] = v >>> (8 * i);
     cpu.commit(host);
@@ -98,6 +107,7 @@ function outputString(cpu: SystemCpu, d: Decoded): boolean {
     const lin = segmentLinear(cpu, source?.seg ?? 3, cpu.reg(RSI) & mask(d.addrSize), size, false);
     const v = lin === undefined ? undefined : load(cpu, lin, size);
     if (v === undefined) return false;
+    watchPort(cpu, port, size);
     cpu.io.out(port, size, v);
     moveOn(cpu, d, RSI, size);
     return true;

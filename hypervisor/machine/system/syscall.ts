@@ -10,7 +10,7 @@ import { RunExit } from '../cpu-api.ts';
 import type { Decoded } from '../isa/decoded.ts';
 import { CS, EFLAGS, RCX, RDX, RSP, SS, STATE } from '../state.ts';
 import { EFER, EXC } from './bits.ts';
-import { hasProtection, is64, isLongMode, next, nextRip, requireCpl0, setCpl } from './mode.ts';
+import { hasProtection, is64, isLongMode, isProtected, next, nextRip, requireCpl0, setCpl } from './mode.ts';
 import type { SystemCpu } from './ports.ts';
 
 const R11 = 11;
@@ -27,24 +27,35 @@ function loadFlat(cpu: SystemCpu, cs: number, code: number, ss: number, cpl: num
   setCpl(cpu, cpl);
 }
 
+const isAmd = (cpu: SystemCpu): boolean => cpu.profile.vendor === 'AuthenticAMD';
 const sysenterSelector = (cpu: SystemCpu): number => cpu.u32(STATE.sysenterCs) & 0xfffc;
 
 // TOUR hypercall 20: The guest's SYSCALL has no staged form: the interpreter stops at its record and comes here. A PV guest runs
 // deprivileged under host delivery, so instead of loading CS and RIP from the MSRs the CPU leaves run() and the hypervisor, in the place
 // of the ring-0 entry point, looks at what the registers hold.
 function syscall(cpu: SystemCpu, d: Decoded): boolean {
-  if (!is64(cpu) || !(cpu.lo(STATE.efer) & EFER.SCE)) return cpu.fault(EXC.UD);
+  if (!(cpu.lo(STATE.efer) & EFER.SCE)) return cpu.fault(EXC.UD);
+  const long = is64(cpu);
+  // Intel has it in 64-bit mode only, AMD in all protected modes (APM Vol 3, SYSCALL).
+  if (!long && !(isAmd(cpu) && isProtected(cpu))) return cpu.fault(EXC.UD);
   const after = nextRip(cpu, d);
   if (cpu.delivery === 'host') {
     cpu.rip = after;
     return cpu.leave(RunExit.syscall);
   }
+  const selector = cpu.hi(STATE.star) & 0xffff;
   const flags = cpu.rflags;
   cpu.setRegLin(RCX, after);
+  if (!isLongMode(cpu)) {
+    cpu.rip = cpu.u32(STATE.star) as Lin;
+    cpu.rflags = flags & ~(EFLAGS.VM | EFLAGS.IF | EFLAGS.RF);
+    loadFlat(cpu, selector, CODE32, selector + 8, 0);
+    cpu.modeChanged();
+    return true;
+  }
   cpu.setRegHalves(R11, flags & ~EFLAGS.RF, 0);
-  cpu.rip = cpu.lin(STATE.lstar);
+  cpu.rip = cpu.lin(long ? STATE.lstar : STATE.cstar);
   cpu.rflags = flags & ~cpu.lo(STATE.fmask) & ~EFLAGS.RF;
-  const selector = cpu.hi(STATE.star) & 0xffff;
   loadFlat(cpu, selector, CODE64, selector + 8, 0);
   cpu.modeChanged();
   return true;
@@ -54,12 +65,21 @@ function syscall(cpu: SystemCpu, d: Decoded): boolean {
 const SYSRET_FLAGS = 0x3c7fd7;
 
 function sysret(cpu: SystemCpu, d: Decoded): boolean {
-  if (!is64(cpu) || !(cpu.lo(STATE.efer) & EFER.SCE)) return cpu.fault(EXC.UD);
+  if (!(cpu.lo(STATE.efer) & EFER.SCE) || (!is64(cpu) && !(isAmd(cpu) && isProtected(cpu)))) return cpu.fault(EXC.UD);
   if (!requireCpl0(cpu)) return false;
+  if (!isLongMode(cpu)) {
+    // AMD's in legacy mode: IF is set, the other flags stay (APM Vol 3, SYSRET).
+    cpu.rip = (cpu.regLo(RCX) >>> 0) as Lin;
+    cpu.setU32(STATE.eflags, cpu.lo(STATE.eflags) | EFLAGS.IF);
+    const user = (cpu.hi(STATE.star) >>> 16) & 0xffff;
+    loadFlat(cpu, user, CODE32, user + 8, 3);
+    cpu.modeChanged();
+    return true;
+  }
   const to64 = d.opSize === 8;
   const rip = to64 ? cpu.regLin(RCX) : ((cpu.regLo(RCX) >>> 0) as Lin);
-  // Intel checks while still at CPL 0, on the caller's stack (XSA-7).
-  if (!isCanonical(rip)) return cpu.fault(EXC.GP, 0);
+  // Intel checks while still at CPL 0, on the caller's stack (XSA-7); AMD leaves it to the fetch.
+  if (!isCanonical(rip) && !isAmd(cpu)) return cpu.fault(EXC.GP, 0);
   const selector = (cpu.hi(STATE.star) >>> 16) & 0xffff;
   cpu.rip = rip;
   cpu.rflags = cpu.regLo(R11) & SYSRET_FLAGS;
@@ -69,6 +89,8 @@ function sysret(cpu: SystemCpu, d: Decoded): boolean {
 }
 
 function sysenter(cpu: SystemCpu, d: Decoded): boolean {
+  // AMD has SYSENTER and SYSEXIT outside long mode only (APM Vol 3).
+  if (isAmd(cpu) && isLongMode(cpu)) return cpu.fault(EXC.UD);
   const selector = sysenterSelector(cpu);
   if (!hasProtection(cpu) || selector === 0) return cpu.fault(EXC.GP, 0);
   if (cpu.delivery === 'host') {
@@ -90,6 +112,7 @@ function sysenter(cpu: SystemCpu, d: Decoded): boolean {
 }
 
 function sysexit(cpu: SystemCpu, d: Decoded): boolean {
+  if (isAmd(cpu) && isLongMode(cpu)) return cpu.fault(EXC.UD);
   const selector = sysenterSelector(cpu);
   if (!hasProtection(cpu) || selector === 0) return cpu.fault(EXC.GP, 0);
   if (!requireCpl0(cpu)) return false;
