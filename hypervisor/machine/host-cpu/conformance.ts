@@ -7,7 +7,7 @@ import { ALL_VISIBLE, definedFlags, describeCase, differences, FLAG_BITS } from 
 import { casesFor } from './generate.ts';
 import { Random } from './random.ts';
 import { SequenceMaker } from './sequence.ts';
-import { isCode, undefinedResult } from './undefined.ts';
+import { isCode, undefinedCodes, undefinedResult } from './undefined.ts';
 
 export interface Job {
   readonly instructions: readonly AnyInsn[];
@@ -60,7 +60,7 @@ export function conformance({ instructions, bits, seed, each, unstaged = false, 
       if (got === undefined || undefinedResult(g, want, got)) continue;
       compared.set(mnemonic, (compared.get(mnemonic) ?? 0) + 1);
       if (want.vector < 0) formsDone.add(formKey(g.form, g.memory));
-      const wrong = differences(want, got, definedFlags(g), APPROXIMATE.test(mnemonic));
+      const wrong = differences(want, got, definedFlags(g), APPROXIMATE.test(mnemonic), undefinedCodes(mnemonic));
       if (wrong.length > 0) list.push(`${describeCase(g)}, seed ${seed}: ${name} has ${wrong.slice(0, 6).join('; ')}`);
     }
   });
@@ -95,6 +95,7 @@ export function sequenceConformance({ instructions, bits, seed, programs, length
     if (want === undefined || want.vector === UD || want.vector === TIMEOUT) return;
     let mask = ALL_VISIBLE;
     for (const f of s.tainted) mask &= ~FLAG_BITS[f];
+    const codes = s.listing.reduce((all, l) => all | undefinedCodes(l.split(' ')[0] ?? ''), 0);
     // A fault in the middle of a repeated comparison: undefined.ts.
     if (want.vector >= 0 && s.listing.some((l) => /^(CMPS|SCAS)/.test(l))) mask = 0n;
     for (const { name, outcomes } of others) {
@@ -105,7 +106,7 @@ export function sequenceConformance({ instructions, bits, seed, programs, length
       // Which of its two operands CMPS reads first is not defined, so neither is which of two faults it raises.
       if (want.vector >= 0 && got.vector >= 0 && s.listing.at(-1)?.startsWith('CMPS')) continue;
       compared++;
-      const wrong = differences(want, got, mask);
+      const wrong = differences(want, got, mask, false, codes);
       if (wrong.length > 0)
         found.push(`program ${n} of seed ${seed}, ${bits}-bit: ${name} has ${wrong.slice(0, 6).join('; ')}\n  ${s.listing.join('\n  ')}`);
     }

@@ -40,3 +40,13 @@ export function undefinedResult(g: Generated, want: Outcome, got: Outcome): bool
   if (mnemonic === 'BSWAP' && opSize === 2) return true;
   return (mnemonic === 'SHLD' || mnemonic === 'SHRD') && opSize === 2 && (shiftCount(g.case, third) & 31) > 16;
 }
+
+const C1 = 0x200;
+const CONDITION_CODES = 0x4700;
+const UNDEFINED_CODES: readonly (readonly [RegExp, number])[] = [
+  [/^FCMOV|^FU?COMIP?$|^FSTPNCE$|^FX(CH|TRACT)$/, C1],
+  [/^FFREEP?$/, CONDITION_CODES],
+];
+
+/** Condition codes of the x87 status word that the manuals leave undefined, or where AMD keeps what Intel clears (C1 of FCOMI). */
+export const undefinedCodes = (mnemonic: string): number => UNDEFINED_CODES.find(([m]) => m.test(mnemonic))?.[1] ?? 0;

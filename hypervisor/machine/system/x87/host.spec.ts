@@ -8,6 +8,7 @@ import { interpreterExecutor } from '../../host-cpu/interpreter-executor.ts';
 import { nodeNative } from '../../host-cpu/node-native.ts';
 import { oracleExecutor } from '../../host-cpu/oracle-executor.ts';
 import { Random } from '../../host-cpu/random.ts';
+import { undefinedCodes } from '../../host-cpu/undefined.ts';
 import { FAMILIES } from '../../isa/index.ts';
 import { CODE, DATA, longCpu } from '../fake-cpu.ts';
 import { restoreX87, saveX87 } from '../fpstate.ts';
@@ -68,17 +69,11 @@ function close(a: string, b: string): boolean {
   return d >= -1n && d <= 1n;
 }
 
-/** Condition codes that the manual leaves undefined, by mnemonic; C1 where only underflow defines it. */
 const C1 = 0x200;
-const ALL = 0x4700;
-const UNDEFINED_CODES: readonly [RegExp, number][] = [
-  [/^FCMOV|^FU?COMIP?$|^FSTPNCE$|^FX(CH|TRACT)$/, C1],
-  [/^FFREEP?$/, ALL],
-];
 
 function same(mnemonic: string, a: Shown, b: Shown): boolean {
   // For the transcendental functions C1 tells the direction of a rounding that may differ.
-  const hidden = TRANSCENDENTAL.has(mnemonic) ? C1 : (UNDEFINED_CODES.find(([r]) => r.test(mnemonic))?.[1] ?? 0);
+  const hidden = TRANSCENDENTAL.has(mnemonic) ? C1 : undefinedCodes(mnemonic);
   const word = (s: string) => s.replace(/fsw (....)/, (_, h: string) => `fsw ${(Number.parseInt(h, 16) & ~hidden).toString(16)}`);
   if (!TRANSCENDENTAL.has(mnemonic)) {
     return JSON.stringify({ ...a, control: word(a.control) }) === JSON.stringify({ ...b, control: word(b.control) });
