@@ -1,7 +1,9 @@
 // ACPI tables in memory for a kernel that is entered without firmware: in the BIOS area below 1 MiB, where kernels look for them.
 
 import { createAcpiTables } from '../devices/acpi-tables.ts';
+import type { AcpiConfig } from '../devices/acpi-tables-dsdt.ts';
 import { linkAcpi } from '../devices/acpi-tables-loader.ts';
+import type { Board } from './board.ts';
 import type { Pc } from './devices.ts';
 
 /** The BIOS area; all of it is reserved in the memory map. */
@@ -15,10 +17,13 @@ export interface Rsdp {
   readonly bytes: Uint8Array;
 }
 
+export function acpiConfig(board: Board): AcpiConfig {
+  return { apicIds: board.machine.cpus.map((c) => c.id), ioapicId: 0, pciHole: board.memoryMap.lowEnd };
+}
+
 export function placeAcpi(pc: Pc): Rsdp {
   const { board } = pc;
-  const config = { apicIds: board.machine.cpus.map((c) => c.id), ioapicId: 0, pciHole: board.memoryMap.lowEnd };
-  const { tables, rsdp } = linkAcpi(createAcpiTables(config), TABLES_AT);
+  const { tables, rsdp } = linkAcpi(createAcpiTables(acpiConfig(board)), TABLES_AT);
   board.dma.write(TABLES_AT, tables);
   board.dma.write(RSDP_AT, rsdp);
   return { address: RSDP_AT, bytes: rsdp };

@@ -3,14 +3,17 @@
 import { AcpiPower } from '../devices/acpi-power.ts';
 import type { IrqLine } from '../devices/bus.ts';
 import { BOCHS_DEBUG_PORT, createDebugExit, createDebugPort, SEABIOS_DEBUG_PORT } from '../devices/debug-port.ts';
+import { Dma8237 } from '../devices/dma8237.ts';
 import { Hpet } from '../devices/hpet.ts';
 import { Pit } from '../devices/pit.ts';
+import { Ps2Controller } from '../devices/ps2.ts';
 import { ResetControl } from '../devices/reset-control.ts';
 import { Rtc } from '../devices/rtc.ts';
 import { cmosBytes } from '../devices/rtc-cmos.ts';
 import { Uart } from '../devices/uart.ts';
 import { Board, type BoardOptions } from './board.ts';
 import { attachChipset, type Chipset, type ChipsetOptions } from './chipset.ts';
+import { createFwCfg } from './firmware-config.ts';
 
 const COM1 = 0x3f8;
 const COM1_IRQ = 4;
@@ -36,6 +39,7 @@ export interface Pc extends Chipset {
   readonly pit: Pit;
   readonly hpet: Hpet;
   readonly power: AcpiPower;
+  readonly ps2: Ps2Controller;
 }
 
 /** A board with everything on it, at RESET. */
@@ -64,6 +68,14 @@ export function createPc(options: PcOptions): Pc {
     reset: (kind) => board.requestReset(kind === 'hard' ? 'reset control register' : 'system control port A'),
     a20: (open) => memoryMap.setA20(open),
   });
+  const ps2 = new Ps2Controller({
+    timeline,
+    irq1: irqs[1]!,
+    irq12: irqs[12]!,
+    reset: () => board.requestReset('keyboard controller'),
+    a20: (open) => memoryMap.setA20(open),
+  });
+  const isaDma = new Dma8237();
   const com1 = new Uart({ timeline, irq: irqs[COM1_IRQ]!, output: options.serial ?? (() => {}) });
   const chipset = attachChipset(board, power, options);
 
@@ -71,17 +83,26 @@ export function createPc(options: PcOptions): Pc {
   pit.attach(bus);
   rtc.attach(bus);
   power.attach(bus);
+  ps2.attach(bus);
+  isaDma.attach(bus);
   // After PCI, whose configuration ports surround 0xcf9.
   reset.attach(bus);
   com1.attach(bus, COM1);
   for (const port of [BOCHS_DEBUG_PORT, SEABIOS_DEBUG_PORT]) createDebugPort(port, options.debug ?? (() => {})).attach(bus);
   createDebugExit((code) => board.exit(code & 0xff)).attach(bus);
-  if (options.firmware) memoryMap.installFirmware(options.firmware);
+  if (options.firmware) {
+    memoryMap.installFirmware(options.firmware);
+    createFwCfg(board).attach(bus);
+  }
   board.onReset(() => {
+    hpet.reset();
     rtc.reset();
     power.reset();
+    ps2.reset();
+    isaDma.reset();
+    com1.reset();
     memoryMap.setA20(true);
   });
   board.reset();
-  return { board, com1, rtc, pit, hpet, power, ...chipset };
+  return { board, com1, rtc, pit, hpet, power, ps2, ...chipset };
 }

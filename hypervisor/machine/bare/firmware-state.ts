@@ -21,4 +21,5 @@ export function leaveAsFirmware(pc: Pc): void {
   const pm = pc.pci.at(PIIX3_SLOT, 3)!;
   pm.write(PMBA, 4, PM_BASE | 1);
   pm.write(PMREGMISC, 1, 1);
+  pc.ps2.leaveAsFirmwareDoes();
 }
