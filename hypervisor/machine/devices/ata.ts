@@ -88,43 +88,44 @@ export class AtaDisk extends IdeDrive {
   }
 
   protected execute(command: number): void {
-    const s = this.state;
     const transfer = TRANSFERS.get(command);
     if (transfer) this.begin(...transfer);
     else if (NOTHING_TO_DO.has(command)) this.busy('done');
     else if (FLUSH.has(command)) this.busy('flush');
     else if (VERIFY.has(command)) this.verify(command === 0x42);
     else if (CHECK_POWER_MODE.has(command)) {
-      s.count[0] = 0xff;
+      this.state.count[0] = 0xff;
       this.busy('done');
-    } else
-      switch (command) {
-        case 0x27:
-        case 0xf8:
-          this.nativeMaximum(command === 0x27);
-          return;
-        case 0x90:
-          this.busy('diagnostic');
-          return;
-        case 0x91:
-          this.initializeParameters();
-          return;
-        case 0xc6:
-          this.setMultiple();
-          return;
-        case 0xec:
-          this.busy('identify');
-          return;
-        case 0xef:
-          this.setFeatures();
-          return;
-        case 0xa1:
-        case 0x08:
-          // Commands for packet devices are aborted with the signature in place (9.12).
-          this.signature();
-      }
+    } else this.executeOther(command);
+  }
+  private executeOther(command: number): void {
+    switch (command) {
+      case 0x27:
+      case 0xf8:
+        this.nativeMaximum(command === 0x27);
+        return;
+      case 0x90:
+        this.busy('diagnostic');
+        return;
+      case 0x91:
+        this.initializeParameters();
+        return;
+      case 0xc6:
+        this.setMultiple();
+        return;
+      case 0xec:
+        this.busy('identify');
+        return;
+      case 0xef:
+        this.setFeatures();
+        return;
+      case 0xa1:
+      case 0x08:
+        // Commands for packet devices are aborted with the signature in place (9.12).
+        this.signature();
+    }
     // SMART (B0), NOP and everything that is not here.
-    if (s.due === undefined && s.dma === 'none' && !(s.status & 0x08)) this.fail(ERROR.ABRT);
+    this.fail(ERROR.ABRT);
   }
 
   // --- addresses

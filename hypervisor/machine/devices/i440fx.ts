@@ -11,6 +11,8 @@ const PAM_WRITE = 2;
 const SMRAM = 0x72;
 const SMRAM_LOCK = 0x10;
 const SMRAM_OPEN = 0x40;
+/** D_OPEN, D_CLS, D_LCK and G_SMRAME. */
+const SMRAM_BITS = 0x78;
 /** C_BASE_SEG: 0xA0000; always reads 2. */
 const SMRAM_BASE = 2;
 
@@ -54,23 +56,20 @@ export class I440fx extends PciFunction {
     this.map = map;
     this.config[SMRAM] = SMRAM_BASE;
     for (let at = 0x40; at < 0x100; at++) this.writable[at] = 0xff;
-    // The reserved half of PAM0, and SMRAM but for D_OPEN, D_CLS, D_LCK and G_SMRAME.
+    // Half of PAM0 is reserved.
     this.writable[PAM0] = 0xf0;
-    this.writable[SMRAM] = 0x78;
+    this.writable[SMRAM] = SMRAM_BITS;
     this.rememberInitial();
-  }
-
-  override write(at: number, size: number, value: number): void {
-    const locked = (this.config[SMRAM]! & SMRAM_LOCK) !== 0;
-    super.write(at, size, value);
-    // Once locked, D_OPEN stays clear and nothing changes until the next reset.
-    if (locked) this.config[SMRAM] = (this.config[SMRAM]! & ~SMRAM_OPEN) | SMRAM_LOCK;
   }
 
   protected override written(at: number, size: number): void {
     if (at <= PAM0 + 6 && at + size > PAM0) this.applyPam();
     if (at <= SMRAM && at + size > SMRAM) {
-      const open = (this.config[SMRAM]! & (SMRAM_OPEN | SMRAM_LOCK)) === SMRAM_OPEN;
+      // Once locked, D_OPEN stays clear and nothing changes until the next reset.
+      const locked = (this.config[SMRAM]! & SMRAM_LOCK) !== 0;
+      if (locked) this.config[SMRAM] = this.config[SMRAM]! & ~SMRAM_OPEN;
+      this.writable[SMRAM] = locked ? 0 : SMRAM_BITS;
+      const open = (this.config[SMRAM]! & SMRAM_OPEN) !== 0;
       if (open !== this.toldOpen) this.map.setSmram(open);
       this.toldOpen = open;
     }
