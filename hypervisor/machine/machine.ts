@@ -12,8 +12,8 @@ export interface MachineOptions {
   readonly ramBytes: number;
   /** Number of CPUs, 1 to 64. */
   readonly cpus: number;
-  /** Name of a CPUID profile (system/cpuid.ts). */
-  readonly profile?: string;
+  /** A CPUID profile, or the name of one (system/cpuid.ts). */
+  readonly profile?: string | CpuProfile;
   /** Saved contexts (vCPUs) that the machine has room for. */
   readonly contexts?: number;
   /** 'jit' unless told. */
@@ -41,9 +41,9 @@ export class Machine {
     this.nextContext = contextBase;
     this.contextEnd = contextBase + contexts * CONTEXT_SIZE;
     this.ram = new Ram(options.ramBytes, arena + ARENA_SIZE);
-    const name = options.profile ?? defaultProfile.name;
-    const profile = PROFILES[name];
-    if (!profile) throw new RangeError(`CPU profile '${name}' is not known: there are ${Object.keys(PROFILES).join(', ')}`);
+    const wanted = options.profile ?? defaultProfile;
+    const profile = typeof wanted === 'string' ? PROFILES[wanted] : wanted;
+    if (!profile) throw new RangeError(`CPU profile '${wanted}' is not known: there are ${Object.keys(PROFILES).join(', ')}`);
     this.profile = profile;
     this.engine = new Engine(this.ram, FIRST_CPU, arena, ARENA_SIZE, (feature) => profile.features.has(feature), {
       jit: false, // until the JIT is proven: (options.engine ?? 'jit') === 'jit'

@@ -6,10 +6,10 @@ import { APIC_BASE, Lapic } from '../devices/lapic.ts';
 import type { Machine } from '../machine.ts';
 import { STATE } from '../state.ts';
 import type { Processors } from './processors.ts';
+import { CRYSTAL_HZ } from './profile.ts';
 import type { BoardTimeline } from './timeline.ts';
 
 /** Timer clock: the core crystal where CPUID leaf 0x15 tells of it (SDM Vol 3A, 10.5.4), else a bus of 100 MHz. */
-const CRYSTAL_HZ = 25e6;
 const BUS_HZ = 100e6;
 
 export interface ApicBusWiring {

@@ -14,6 +14,7 @@ import { ApicBus } from './apic-bus.ts';
 import { BoardBus, BoardDma } from './bus.ts';
 import { MemoryMap } from './memory-map.ts';
 import { Processors } from './processors.ts';
+import { bareProfile } from './profile.ts';
 import { BoardTimeline } from './timeline.ts';
 import { WAIT_NS } from './wait-states.ts';
 
@@ -55,7 +56,7 @@ export class Board {
       ramBytes: ramBytes + EXTRA_BYTES,
       cpus,
       contexts: 0,
-      ...(profile === undefined ? {} : { profile }),
+      profile: bareProfile(profile, cpus),
       ...(engine === undefined ? {} : { engine }),
     });
     const { physical } = this.machine.engine;
@@ -181,9 +182,9 @@ export class Board {
     return this.processors.isAsleep ? this.timeline.toNs(this.timeline.next) : undefined;
   }
 
-  /** Runs until something ends it; `untilNs` is virtual time. 'idle': all CPUs sleep and no timer is set. */
-  run(options: { untilNs?: number; stop?: () => boolean } = {}): BoardEnd {
-    const until = options.untilNs === undefined ? Number.POSITIVE_INFINITY : this.timeline.toCycle(options.untilNs);
+  /** Runs until something ends it; `untilNs` is virtual time, `untilCycle` the same in cycles. 'idle': all CPUs sleep and no timer is set. */
+  run(options: { untilNs?: number; untilCycle?: number; stop?: () => boolean } = {}): BoardEnd {
+    const until = options.untilNs === undefined ? (options.untilCycle ?? Number.POSITIVE_INFINITY) : this.timeline.toCycle(options.untilNs);
     for (;;) {
       if (this.ending) {
         const e = this.ending;

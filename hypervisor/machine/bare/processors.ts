@@ -12,6 +12,7 @@ import { CS, EFLAGS, STATE } from '../state.ts';
 import { REQUEST, type SharedTime } from '../system/ports.ts';
 import { initContext, resetContext } from '../system/reset.ts';
 import type { BoardTimeline } from './timeline.ts';
+import { TSC_READ_CYCLES } from './wait-states.ts';
 
 const WINDOW_NS = 10_000;
 
@@ -23,7 +24,7 @@ export class Processors {
   private readonly window: number;
   private readonly activity: Activity[];
   /** What time has been seen by anybody. */
-  private readonly time: SharedTime = { seen: 0 };
+  private readonly time: SharedTime = { seen: 0, readCost: TSC_READ_CYCLES };
   /** Everybody is at this cycle at least, or asleep. */
   private base = 0;
   /** End of the turn at hand. */
@@ -35,7 +36,7 @@ export class Processors {
     this.timeline = timeline;
     this.window = Math.round((WINDOW_NS * timeline.hz) / 1e9);
     this.activity = machine.cpus.map(() => 'waitForSipi');
-    if (machine.cpus.length > 1) for (const cpu of machine.cpus) cpu.time = this.time;
+    for (const cpu of machine.cpus) cpu.time = this.time;
   }
 
   /** The cycle that a device sees: that of the CPU that touches it, or of the event; it never goes back. */

@@ -125,7 +125,7 @@ export class Lapic implements LocalApic, MemoryDevice {
   private powerUp(): LapicState {
     const { id, isBsp } = this.wiring;
     return {
-      base: APIC_BASE.address | APIC_BASE.en | (isBsp ? APIC_BASE.bsp : 0),
+      base: APIC_BASE.address + APIC_BASE.en + (isBsp ? APIC_BASE.bsp : 0),
       id,
       tpr: 0,
       ldr: 0,

@@ -54,10 +54,11 @@ export const XSAVE_SIZE = XSAVE_LEGACY;
 /** Bits of leaf 1 EDX that AMD repeats in leaf 80000001 EDX (APM Vol 3, E.4.2). */
 const AMD_COMMON = 0x0183_f3ff;
 
-/** A cache leaf with one thread on each cache and one core in the package: EAX bits 25:14 and 31:26 are zero. */
+/** A cache leaf with one thread on each cache: EAX bits 25:14 are zero; bits 31:26 tell Intel's cores in the package. */
 function cacheLeaf(p: CpuProfile, leaf: number, subleaf: number): CpuidRegisters {
   const r = measured(p, leaf, subleaf);
-  return [r[0] & 0x3fff, r[1], r[2], r[3]];
+  const cores = leaf === 4 && r[0] & 0x1f ? ((1 << coreBits(p)) - 1) << 26 : 0;
+  return [((r[0] & 0x3fff) | cores) >>> 0, r[1], r[2], r[3]];
 }
 
 /** XSAVE: sizes and components (SDM Vol 1, 13.2). Leaf D EBX is for what XCR0 has enabled, `xcr0`. */
@@ -74,6 +75,9 @@ function xsaveLeaf(p: CpuProfile, subleaf: number, xcr0: number): CpuidRegisters
   return [0, 0, 0, 0];
 }
 
+/** Bits of an APIC ID that number the cores of a package. */
+const coreBits = (p: CpuProfile): number => Math.ceil(Math.log2(p.cores ?? 1));
+
 /** What a processor answers, without the bits that follow its control registers. */
 export function cpuidOf(p: CpuProfile, leaf: number, subleaf: number, apicId: number, xcr0 = 3): CpuidRegisters {
   const m = measured(p, leaf, subleaf);
@@ -85,9 +89,10 @@ export function cpuidOf(p: CpuProfile, leaf: number, subleaf: number, apicId: nu
       const brandAndLine = (m[EBX] & 0xff) | (p.features.has('clflush') ? m[EBX] & 0xff00 : 0);
       return [
         p.signature,
-        ((apicId << 24) | (p.maxLeaf > 1 || p.vendor === 'AuthenticAMD' ? 1 << 16 : 0) | brandAndLine) >>> 0,
+        ((apicId << 24) | (p.maxLeaf > 1 || p.vendor === 'AuthenticAMD' ? 1 << (16 + coreBits(p)) : 0) | brandAndLine) >>> 0,
         f[ECX],
-        f[EDX],
+        // HTT: the count above says something (SDM Vol 3A, 8.9.3).
+        coreBits(p) > 0 ? (f[EDX] | (1 << 28)) >>> 0 : f[EDX],
       ];
     }
     case 2:
@@ -100,9 +105,10 @@ export function cpuidOf(p: CpuProfile, leaf: number, subleaf: number, apicId: nu
     case 7:
       return subleaf === 0 ? featureRegisters(p, leaf, 0) : [0, 0, 0, 0];
     case 0xb:
-      // SMT and core levels of one logical processor each; the x2APIC ID in EDX at every level. AMD has the leaf since Zen 2.
+      // One thread in a core, the cores in a package; the x2APIC ID in EDX at every level. AMD has the leaf since Zen 2.
       if (p.vendor === 'AuthenticAMD') return [0, 0, 0, 0];
-      return subleaf < 2 ? [0, 1, subleaf | ((subleaf + 1) << 8), apicId] : [0, 0, subleaf, apicId];
+      if (subleaf > 1) return [0, 0, subleaf, apicId];
+      return subleaf === 0 ? [0, 1, 1 << 8, apicId] : [coreBits(p), p.cores ?? 1, 1 | (2 << 8), apicId];
     case 0xd:
       return xsaveLeaf(p, subleaf, xcr0);
     case 0x15:
@@ -118,7 +124,8 @@ export function cpuidOf(p: CpuProfile, leaf: number, subleaf: number, apicId: nu
     case 0x8000_0007:
       return featureRegisters(p, leaf, 0);
     case 0x8000_0008:
-      return [m[0], featureRegisters(p, leaf, 0)[EBX], 0, 0];
+      // ECX: the last core's number, and the bits of an APIC ID that number cores (APM Vol 3, E.4.7).
+      return [m[0], featureRegisters(p, leaf, 0)[EBX], p.vendor === 'AuthenticAMD' && p.cores ? (p.cores - 1) | (coreBits(p) << 12) : 0, 0];
     case 0x8000_001d:
       return p.features.has('topoext') ? cacheLeaf(p, leaf, subleaf) : [0, 0, 0, 0];
     case 0x8000_001e:

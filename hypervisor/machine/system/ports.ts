@@ -70,6 +70,8 @@ export interface LocalApic {
 export interface SharedTime {
   /** Cycles. */
   seen: number;
+  /** What reading the time-stamp counter costs beyond the instruction, in cycles. */
+  readonly readCost: number;
 }
 
 export interface SystemCpu extends Cpu {

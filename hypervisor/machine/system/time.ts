@@ -44,6 +44,7 @@ export function adjustTsc(cpu: SystemCpu, value: bigint): void {
 function rdtsc(cpu: SystemCpu): boolean {
   if (cpu.lo(STATE.cr4) & CR4.TSD && cpu.cpl > 0) return cpu.fault(EXC.GP, 0);
   // No BigInt: kernels read the counter all the time. A sum of two doubles below 2^53 is exact; a negative one wraps as 64 bits do.
+  if (cpu.time) cpu.cycles += cpu.time.readCost;
   const t = Math.floor(timeOf(cpu) + cpu.ram.f64[(cpu.base + STATE.tscOffset) >>> 3]!);
   cpu.setRegHalves(RAX, t % 0x1_0000_0000, 0);
   cpu.setRegHalves(RDX, Math.floor(t / 0x1_0000_0000), 0);

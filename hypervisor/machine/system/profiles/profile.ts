@@ -23,6 +23,8 @@ export interface CpuProfile {
   /** Revision in IA32_BIOS_SIGN_ID (bits 63:32), or AMD's PATCH_LEVEL. */
   readonly microcode: number;
   readonly leaves: readonly Measured[];
+  /** Cores that share a package; each CPU is a package of its own unless told. */
+  readonly cores?: number;
 }
 
 /** The measured answer to a leaf; zeroes where none was. */
