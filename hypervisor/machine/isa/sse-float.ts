@@ -215,20 +215,34 @@ export const ARITHMETIC: readonly AnyInsn[] = [
   ...arithmetic('SQRT', '51', 'sqrt'),
 ];
 
-const ONE_F32 = 0x3f800000;
-const ones = <V, X>(b: Builder<V, X>): X => b.x.constant(0x3f8000003f800000n, 0x3f8000003f800000n);
+const ONE = 0x3f8000003f800000n;
+const EXPONENT = 0x7f8000007f800000n;
+const SIGN = 0x8000000080000000n;
+const QUIET = 0x0040000000400000n;
+const INDEFINITE = 0xffc00000ffc00000n;
+const all = <V, X>(b: Builder<V, X>, pattern: bigint): X => b.x.constant(pattern, pattern);
 /** The approximations take denormals for zeros and give zeros for them, whatever MXCSR says (SDM Vol 2B, RCPPS). */
-const flush = <V, X>(b: Builder<V, X>, v: V): V => b.select(b.and(v, b.k(0x7f800000)), v, b.and(v, b.k(0x80000000)));
-const flushAll = <V, X>(b: Builder<V, X>, v: X): X => {
-  const exponent = b.x.op2('v128.and', v, b.x.constant(0x7f8000007f800000n, 0x7f8000007f800000n));
-  const sign = b.x.op2('v128.and', v, b.x.constant(0x8000000080000000n, 0x8000000080000000n));
-  return b.x.bitselect(sign, v, b.x.op2('i32x4.eq', exponent, b.x.constant(0n, 0n)));
+const flush = <V, X>(b: Builder<V, X>, v: X): X => {
+  const denormal = b.x.op2('i32x4.eq', andX(b, v, all(b, EXPONENT)), b.x.constant(0n, 0n));
+  return b.x.bitselect(andX(b, v, all(b, SIGN)), v, denormal);
 };
+/** NaNs are chosen here: WebAssembly leaves it to its host which one comes out. */
+const orNaN = <V, X>(b: Builder<V, X>, source: X, r: X): X => b.x.bitselect(r, orX(b, source, all(b, QUIET)), numbersX(b, 'f32x4', source));
+const reciprocal = <V, X>(b: Builder<V, X>, s: X): X => orNaN(b, s, flush(b, b.x.op2('f32x4.div', all(b, ONE), flush(b, s))));
+const reciprocalRoot = <V, X>(b: Builder<V, X>, s: X): X => {
+  const v = flush(b, s);
+  const r = b.x.op2('f32x4.div', all(b, ONE), b.x.op1('f32x4.sqrt', v));
+  return orNaN(b, s, b.x.bitselect(all(b, INDEFINITE), r, b.x.op2('f32x4.lt', v, b.x.constant(0n, 0n))));
+};
+const lowest =
+  (f: <V, X>(b: Builder<V, X>, s: X) => X) =>
+  <V, X>(b: Builder<V, X>, _d: V, s: V): V =>
+    b.zext(b.x.lane(f(b, b.x.make(s, b.k(0))), 0), 4);
 export const RECIPROCALS: readonly AnyInsn[] = [
-  packed('RCPPS', 'NP 0F 53 /r Vx,Wx', (b, _d, s) => flushAll(b, b.x.op2('f32x4.div', ones(b), flushAll(b, s))), 'sse'),
-  scalar('RCPSS', 'F3 0F 53 /r Vss,Wss', 'f32', (b, _d, s) => flush(b, b.x.f32('div', b.k(ONE_F32), flush(b, s)))),
-  packed('RSQRTPS', 'NP 0F 52 /r Vx,Wx', (b, _d, s) => b.x.op2('f32x4.div', ones(b), b.x.op1('f32x4.sqrt', flushAll(b, s))), 'sse'),
-  scalar('RSQRTSS', 'F3 0F 52 /r Vss,Wss', 'f32', (b, _d, s) => b.x.f32('div', b.k(ONE_F32), b.x.f32('sqrt', flush(b, s)))),
+  packed('RCPPS', 'NP 0F 53 /r Vx,Wx', (b, _d, s) => reciprocal(b, s), 'sse'),
+  scalar('RCPSS', 'F3 0F 53 /r Vss,Wss', 'f32', lowest(reciprocal)),
+  packed('RSQRTPS', 'NP 0F 52 /r Vx,Wx', (b, _d, s) => reciprocalRoot(b, s), 'sse'),
+  scalar('RSQRTSS', 'F3 0F 52 /r Vss,Wss', 'f32', lowest(reciprocalRoot)),
 ];
 
 const logic = (name: string, opcode: string, f: <V, X>(b: Builder<V, X>, d: X, s: X) => X): AnyInsn[] => [
