@@ -160,7 +160,7 @@ describe('text mode', () => {
     t.mode3();
     const text = 'Hello, ░▒▓ é';
     const codes = [...'Hello, '].map((c) => c.charCodeAt(0)).concat(0xb0, 0xb1, 0xb2, 0x20, 0x82);
-    codes.forEach((c, i) => t.bus.write(0xb8000 + 160 + i * 2, c | 0x0700, 2));
+    for (const [i, c] of codes.entries()) t.bus.write(0xb8000 + 160 + i * 2, c | 0x0700, 2);
     const lines = screenText(t.vga.state, t.vga.video)!;
     expect([lines.length, lines[0], lines[1]]).toEqual([25, '', text]);
     expect(t.bus.read(0xb8000 + 160, 4)).toBe(0x07650748);
