@@ -3,7 +3,7 @@
 import { afterAll, beforeEach, describe, expect, it } from 'vitest';
 import { FAMILIES } from '../isa/index.ts';
 import { conformance, sequenceConformance } from './conformance.ts';
-import { interpreterExecutor } from './interpreter-executor.ts';
+import { interpreterExecutor, jitExecutor } from './interpreter-executor.ts';
 import { nodeNative } from './node-native.ts';
 import { oracleExecutor } from './oracle-executor.ts';
 
@@ -28,7 +28,7 @@ const STAGED = Object.entries(FAMILIES)
 
 describe.each(STAGED)('%s', (family) => {
   it.each(RUNS)('agrees in %i-bit code with seed %i', (bits, seed) => {
-    const executors = [...references, interpreterExecutor()];
+    const executors = [...references, interpreterExecutor(), jitExecutor()];
     const report = conformance({ instructions: FAMILIES[family], bits, seed, each: 20, executors });
     expect([...report.differences.values()].flat().slice(0, 20)).toEqual([]);
   });
@@ -36,7 +36,7 @@ describe.each(STAGED)('%s', (family) => {
 
 it.each(RUNS)('random programs of %i-bit code with seed %i end the same everywhere', (bits, seed) => {
   const instructions = Object.values(FAMILIES).flat(1);
-  const executors = [...references, interpreterExecutor(), interpreterExecutor(3), interpreterExecutor(40)];
+  const executors = [...references, interpreterExecutor(), interpreterExecutor(3), interpreterExecutor(40), jitExecutor()];
   const report = sequenceConformance({ instructions, bits, seed, programs: 800, length: 40, executors });
   expect(report.differences.slice(0, 10)).toEqual([]);
 });
