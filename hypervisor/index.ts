@@ -20,7 +20,7 @@ export type { RunEnd, RunOptions } from './core/run-loop.ts';
 export type { Vcpu } from './core/vcpu.ts';
 export { hypercallName } from './hypercalls/index.ts';
 export * from './machine/bare/index.ts';
-export { createMachine, ENGINE_KINDS, type EngineKind, Machine, type MachineOptions } from './machine/index.ts';
+export { createMachine, ENGINE_KINDS, type EngineKind, type EngineStatistics, Machine, type MachineOptions } from './machine/index.ts';
 
 export interface CreateHypervisorOptions {
   machine: Machine;

@@ -23,6 +23,8 @@ export interface CreateOptions {
   readonly timeoutSeconds: number | null;
   readonly cpus: number | null;
   readonly engine: EngineChoice;
+  /** A file with the guest's symbols, for dumps. */
+  readonly systemMap: string | null;
   readonly help: boolean;
   readonly configFiles: readonly string[];
   readonly overrides: readonly string[];
@@ -62,6 +64,7 @@ export function parseCreateArguments(args: string[]): CreateOptions {
     timeoutSeconds: positive('timeout', values.timeout, (n) => n > 0),
     cpus: positive('cpus', values.cpus, (n) => Number.isInteger(n) && n >= 1 && n <= 64),
     engine: parseEngine('create', values.engine),
+    systemMap: values['system-map'] ?? null,
     configFiles: [...(values.defconfig ?? []), ...positionals.filter((p) => !isOverride(p))],
     overrides: positionals.filter(isOverride),
     settings,
@@ -86,6 +89,7 @@ function parse(args: string[]) {
         timeout: text,
         cpus: text,
         engine: text,
+        'system-map': text,
         defconfig: { type: 'string', short: 'f', multiple: true },
         kernel: text,
         ramdisk: text,

@@ -27,10 +27,12 @@ export async function create(args: string[]): Promise<number> {
     for (const g of guests) process.stdout.write(`${JSON.stringify({ ...g.config, uuid: formatUuid(g.config.uuid) }, null, 2)}\n`);
     return EXIT.ok;
   }
-  if (options.engine === 'both') throw new UserError('create: --engine both is not there yet');
   if (!options.foreground && !options.console)
     throw new UserError('create: give -F (foreground) or -c (console): there is no host yet in which a domain could stay behind');
   if (options.console && guests.length > 1) throw new UserError('create: -c works with one domain; -F runs several');
+
+  const { engine } = options;
+  if (engine === 'both') return (await import('./lockstep-domains.ts')).createInLockstep(options, guests);
 
   // The hypervisor is loaded only when there is something to run: a mistake is answered at once.
   const { exitCode, Session } = await import('./session.ts');
@@ -53,7 +55,7 @@ export async function create(args: string[]): Promise<number> {
   const session = new Session({
     guests,
     cpus: options.cpus,
-    engine: options.engine,
+    engine,
     deadline: options.timeoutSeconds === null ? Number.POSITIVE_INFINITY : performance.now() + options.timeoutSeconds * 1000,
     pace: (): boolean => keyboard?.canWake() === true && (keyboard.isTty || session.host.hv.now() - lastSign > PATIENCE_NS),
     world: {

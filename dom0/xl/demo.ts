@@ -33,7 +33,7 @@ export async function demo(_args: string[]): Promise<number> {
 
 async function boot(name: string, kernel: Uint8Array) {
   const session = new Session({
-    guests: [guest(name, kernel)],
+    guests: [demoGuest(name, kernel)],
     cpus: 1,
     deadline: performance.now() + TIMEOUT_MS,
     pace: () => false,
@@ -45,7 +45,8 @@ async function boot(name: string, kernel: Uint8Array) {
   return session.run();
 }
 
-function guest(name: string, kernel: Uint8Array): Guest {
+/** A kernel as a PV domain, its settings those of an xl.cfg that says little. */
+export function demoGuest(name: string, kernel: Uint8Array): Guest {
   const config: DomainConfig = {
     name,
     uuid: uuidOfName(name),

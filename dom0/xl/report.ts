@@ -1,5 +1,5 @@
 // What is told about a domain when it is over: counts by name, times, per vCPU. Taken from the hypervisor before the domain goes.
-import type { Domain, Hypervisor } from '@ringworld/hypervisor';
+import type { Domain, EngineStatistics, Hypervisor, Machine } from '@ringworld/hypervisor';
 
 export type ExitReason = 'poweroff' | 'reboot' | 'suspend' | 'crash' | 'watchdog' | 'soft-reset' | 'timeout' | 'stuck' | 'left';
 
@@ -30,6 +30,7 @@ export interface MachineReport {
   readonly virtualCycles: number;
   readonly virtualSeconds: number;
   readonly hostMs: number;
+  readonly engine: EngineStatistics;
 }
 
 /** Counts of everything that the domain's entries into the hypervisor were, most frequent first. */
@@ -52,8 +53,13 @@ export function vcpuReports(hv: Hypervisor, domain: Domain): VcpuReport[] {
   });
 }
 
-export function machineReport(hv: Hypervisor): MachineReport {
-  return { virtualCycles: hv.baseCycles, virtualSeconds: hv.now() / 1e9, hostMs: Math.round(performance.now()) };
+export function machineReport(hv: Hypervisor, machine: Machine): MachineReport {
+  return {
+    virtualCycles: hv.baseCycles,
+    virtualSeconds: hv.now() / 1e9,
+    hostMs: Math.round(performance.now()),
+    engine: machine.engine.statistics,
+  };
 }
 
 /** One object: of a single domain its facts stand at the top. */

@@ -1,5 +1,5 @@
 // One machine with some domains, from switching on to the end of the last of them.
-import type { EngineKind } from '@ringworld/hypervisor';
+import type { EngineKind, RunEnd } from '@ringworld/hypervisor';
 import { actionFor, type LiveDomain, restarts } from '../toolstack/lifecycle.ts';
 import type { Guest } from './create-options.ts';
 import { type Host, switchOn } from './host.ts';
@@ -91,19 +91,52 @@ export class Session {
   }
 
   async run(): Promise<SessionResult> {
-    const { hv, toolstack } = this.host;
-    for (const s of this.seats) toolstack.unpause(s.live);
-    const stop = () => this.ended.length > 0 || this.hasLeft;
-    while (this.reports.size < this.seats.length) {
-      const end = await pump(hv, { ...this.options, stop });
+    this.start();
+    while (!this.isOver) {
+      const end = await pump(this.host.hv, { ...this.options, stop: this.stop });
       if (end !== 'stopped' || this.hasLeft) {
         this.endAll(this.hasLeft ? 'left' : (end as ExitReason));
         break;
       }
       for (const live of this.ended.splice(0)) this.afterShutdown(live);
     }
-    return { domains: this.seats.map((s) => this.reports.get(s)!), machine: machineReport(hv) };
+    return this.result();
   }
+
+  /** run(), for a caller that counts the cycles: start() once, then advance() until isOver. */
+  start(): void {
+    for (const s of this.seats) this.host.toolstack.unpause(s.live);
+  }
+  /** Runs the machine to a cycle, or to the end of its last domain. 'idle' and 'waiting' are for the caller to do something about. */
+  advance(untilCycles: number): RunEnd {
+    const { hv } = this.host;
+    for (;;) {
+      const end = hv.run({ untilCycles, stop: this.stop });
+      if (end !== 'stopped') return end;
+      for (const live of this.ended.splice(0)) this.afterShutdown(live);
+      if (this.isOver) return 'stopped';
+      if (hv.baseCycles >= untilCycles) return 'limit';
+    }
+  }
+  get isOver(): boolean {
+    return this.reports.size === this.seats.length;
+  }
+  result(): SessionResult {
+    return { domains: this.seats.map((s) => this.reports.get(s)!), machine: machineReport(this.host.hv, this.host.machine) };
+  }
+  /** Ends what still runs. */
+  endAll(reason: ExitReason): void {
+    for (const s of this.seats) {
+      if (this.reports.has(s)) continue;
+      s.live.console.serve();
+      s.output.finish();
+      this.reports.set(s, this.report(s, reason));
+      const who = `${s.guest.config.name} (domain ${s.live.domid})`;
+      if (reason === 'timeout') this.options.note(`${who} did not end in time`);
+      if (reason === 'stuck') this.options.note(`${who} waits for something that cannot come: no timer is armed, nothing can be typed`);
+    }
+  }
+  private readonly stop = (): boolean => this.ended.length > 0 || this.hasLeft;
 
   private build(guest: Guest, output: ConsoleOutput): LiveDomain {
     try {
@@ -144,18 +177,6 @@ export class Session {
     else if (report.exitReason === 'watchdog') note(`${who} was stopped by its watchdog: ${report.crashReason ?? 'no last words'}`);
     else if (report.exitReason === 'reboot' && !restarts(seat.guest.config.onReboot)) note(`${who} rebooted: on_reboot ends it`);
     else if (report.exitReason === 'suspend') note(`${who} suspended: it cannot be saved yet, and ends`);
-  }
-
-  private endAll(reason: ExitReason): void {
-    for (const s of this.seats) {
-      if (this.reports.has(s)) continue;
-      s.live.console.serve();
-      s.output.finish();
-      this.reports.set(s, this.report(s, reason));
-      const who = `${s.guest.config.name} (domain ${s.live.domid})`;
-      if (reason === 'timeout') this.options.note(`${who} did not end in time`);
-      if (reason === 'stuck') this.options.note(`${who} waits for something that cannot come: no timer is armed, nothing can be typed`);
-    }
   }
 
   private report(seat: Seat, exitReason: ExitReason): DomainReport {

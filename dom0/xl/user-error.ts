@@ -16,6 +16,8 @@ export const EXIT = {
   timeout: 5,
   /** It waits for something that cannot come: no timer is armed and nobody can type. */
   stuck: 6,
+  /** --engine=both: interpreter and JIT came to different results. */
+  differs: 7,
 } as const;
 
 /** Is it an error with a message for the user, by the classes that say so? (Names, so that nothing must be loaded to ask.) */

@@ -5,7 +5,15 @@ export { Context } from './context.ts';
 export type { Cpu, CpuEvent, WalkResult } from './cpu-api.ts';
 export { PF, RunExit } from './cpu-api.ts';
 export { EmulatedCpu } from './exec/cpu.ts';
-export { ENGINE_KINDS, type EngineKind } from './exec/engine.ts';
+export { ENGINE_KINDS, type EngineKind, type EngineStatistics } from './exec/engine.ts';
+export {
+  compareContexts,
+  compareRam,
+  type FieldDifference,
+  instructionAt,
+  readContext,
+  type WordDifference,
+} from './exec/lockstep.ts';
 export { createMachine, Machine, type MachineOptions } from './machine.ts';
 export { Ram } from './mmu/ram.ts';
 export * from './state.ts';

@@ -46,7 +46,7 @@ export class Machine {
     if (!profile) throw new RangeError(`CPU profile '${wanted}' is not known: there are ${Object.keys(PROFILES).join(', ')}`);
     this.profile = profile;
     this.engine = new Engine(this.ram, FIRST_CPU, arena, ARENA_SIZE, (feature) => profile.features.has(feature), {
-      jit: false, // until the JIT is proven: (options.engine ?? 'jit') === 'jit'
+      jit: (options.engine ?? 'jit') === 'jit',
     });
     for (let i = 0; i < options.cpus; i++) this.engine.cpus.push(new EmulatedCpu(this.engine, i, FIRST_CPU + i * CPU_STRIDE, profile));
     this.cpus = this.engine.cpus;

@@ -124,7 +124,7 @@ export class EmulatedCpu extends Context implements SystemCpu {
         if (this.takeFault()) return RunExit.exception;
         continue;
       }
-      const rec = this.recordFor(budget);
+      const rec = this.recordFor(budget, budget === 1 || this.cutting);
       if (rec === 0) {
         if (this.takeFault()) return RunExit.exception;
         continue;
@@ -210,6 +210,7 @@ export class EmulatedCpu extends Context implements SystemCpu {
 
   /** Fetches and decodes at an offset in CS; undefined when a fetch faulted. */
   private decodeAt(rip: Lin): Decoded | 'ud' | 'tooLong' | undefined {
+    if (!fitsLimit(this.mode, rip, 1)) return 'tooLong';
     const lin = (this.mode.bits === 64 ? rip : (rip + this.mode.csBase) >>> 0) as Lin;
     const first = this.fetch(lin);
     if (first === 0) return undefined;
@@ -291,7 +292,7 @@ export class EmulatedCpu extends Context implements SystemCpu {
   // ------------------------------------------------------------------ finding code
 
   /** The record for RIP; a block cut to `budget` instructions where it would cost more. 0 with a fault recorded. */
-  private recordFor(budget: number): number {
+  private recordFor(budget: number, cut: boolean): number {
     const { ram } = this;
     const { rip } = this;
     let rec = getJump(ram, this.base, rip);
@@ -300,7 +301,7 @@ export class EmulatedCpu extends Context implements SystemCpu {
       if (rec === 0) return 0;
       putJump(ram, this.base, rip, rec);
     }
-    if (this.cutting || ram.u8[rec + REC.left]! > budget) return this.find(rip, budget);
+    if (cut || ram.u8[rec + REC.left]! > budget) return this.find(rip, budget);
     return rec;
   }
 

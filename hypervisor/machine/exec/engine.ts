@@ -6,7 +6,7 @@ import { CPU_STRIDE } from '../state.ts';
 import { CodeCache } from './code-cache.ts';
 import type { EmulatedCpu } from './cpu.ts';
 import { Handlers } from './handlers.ts';
-import { EAGER, Jit, PATIENT } from './jit/jit.ts';
+import { EAGER, Jit, type JitStatistics, PATIENT } from './jit/jit.ts';
 import { ModeTable } from './mode.ts';
 import { Translator } from './translator.ts';
 
@@ -19,6 +19,18 @@ export interface EngineOptions {
   readonly jit: boolean;
   /** Compile each block when it is first entered, for tests. */
   readonly eager?: boolean;
+}
+
+export interface EngineStatistics {
+  /** Blocks and instructions translated for the interpreter. */
+  readonly blocks: number;
+  readonly instructions: number;
+  /** Kinds of handlers made, and WebAssembly modules compiled in all. */
+  readonly handlers: number;
+  readonly modules: number;
+  /** Host time in the WebAssembly compiler, as far as the machine waited for it. */
+  readonly compileMs: number;
+  readonly jit?: JitStatistics;
 }
 
 export class Engine {
@@ -55,6 +67,19 @@ export class Engine {
       this.translator.forget(page);
       this.jit?.forget(page);
       for (const c of this.cpus) c.dropCode(page);
+    };
+  }
+
+  /** What the engine has done so far, for reports. */
+  get statistics(): EngineStatistics {
+    const { translator, handlers, jit } = this;
+    return {
+      blocks: translator.blocks,
+      instructions: translator.instructions,
+      handlers: handlers.size,
+      modules: handlers.modules,
+      compileMs: Math.round(handlers.compileMs),
+      ...(jit ? { jit: { ...jit.statistics, emitMs: Math.round(jit.statistics.emitMs) } } : {}),
     };
   }
 

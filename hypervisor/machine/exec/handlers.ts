@@ -6,7 +6,7 @@ import type { Access, Subroutine } from '../stage/builder.ts';
 import { flagsFunction } from '../stage/jit-flags.ts';
 import { buildSubroutine, type HandlerMode, type OperandShape, type StagedOperand, TYPE, WasmBuilder } from '../stage/wasm-builder.ts';
 import { HARDWARE, STATE } from '../state.ts';
-import { COUNT_HANDLER, FIRST_HANDLER, PARAM, REC, STOP, STOP_COUNT } from './records.ts';
+import { COUNT_HANDLER, FIRST_HANDLER, PARAM, REC, RECORD_SIZE, STOP, STOP_COUNT } from './records.ts';
 import { buildModule, type FuncBody, type FuncType, I32, I64, OP } from './wasm.ts';
 
 export interface HandlerImports {
@@ -72,7 +72,7 @@ function enterFunction(): FuncBody {
   return { type: TYPE.query, locals: emit.locals, code: emit.code };
 }
 
-/** Counts an entry to the block whose first record follows; the last of them stops with STOP.hot. */
+/** Counts an entry to the block whose first record follows, and pays for it; the last one stops with STOP.hot. */
 function countHandler(): FuncBody {
   const b = new WasmBuilder({ bits: 64, flat: true, stackSize: 8 }, 8, 0, false);
   const left = b.local(I32);
@@ -88,7 +88,11 @@ function countHandler(): FuncBody {
   b.open(OP.if);
   b.stop(STOP.hot);
   b.close();
-  b.next();
+  b.get(PARAM.rec);
+  b.c32(RECORD_SIZE);
+  b.op(OP.i32_add);
+  b.set(left);
+  b.enter(left, false);
   return { type: TYPE.handler, locals: b.locals, code: b.code };
 }
 
@@ -96,7 +100,8 @@ export class Handlers {
   enter!: (cpu: number, rec: number) => number;
   private readonly env: WebAssembly.ModuleImports;
   private table!: WebAssembly.Table;
-  private readonly indexOf = new Map<string, number>();
+  /** By instruction and keyOf(). */
+  private readonly indexOf = new Map<AnyInsn, Map<number, number>>();
   private readonly pending: FuncBody[] = [];
   /** All handlers in use, and how many modules they were compiled in since they were last gathered in one. */
   private readonly bodies: FuncBody[] = [];
@@ -106,6 +111,8 @@ export class Handlers {
   /** By handler index: 1 when control never runs on to the next record. */
   readonly endsBlock = new Uint8Array(REGIONS);
   modules = 0;
+  /** Host time that compiling took. */
+  compileMs = 0;
 
   constructor(memory: WebAssembly.Memory, imports: HandlerImports) {
     this.env = { m: memory, probe: imports.probe, commit: imports.commit, segment: imports.segment };
@@ -166,25 +173,19 @@ export class Handlers {
     addrSize: 2 | 4 | 8,
     rep: 0 | 0xf2 | 0xf3,
     mode: HandlerMode,
-    modeKey: string,
     shapes: readonly OperandShape[],
   ): number {
-    let key = `${insn.mnemonic}/${size}/${cc}/${modeKey}/${rep}/${addrSize}`;
-    for (const s of shapes) {
-      key +=
-        s.kind === 'mem'
-          ? `,m${s.size}.${s.seg}.${s.base}.${s.index}.${s.scale}`
-          : s.kind === 'imm'
-            ? `,i${s.size}${s.second ? 'b' : ''}`
-            : s.kind === 'rel'
-              ? `,j${s.near}`
-              : `,${s.kind}${s.size}.${s.field}`;
+    let ofInsn = this.indexOf.get(insn);
+    if (!ofInsn) {
+      ofInsn = new Map();
+      this.indexOf.set(insn, ofInsn);
     }
-    const known = this.indexOf.get(key);
+    const key = keyOf(size, cc, addrSize, rep, mode, shapes);
+    const known = ofInsn.get(key);
     if (known !== undefined) return known;
     const index = this.count + this.pending.length;
     if (index >= REGIONS) throw new Error('handler table is full');
-    this.indexOf.set(key, index);
+    ofInsn.set(key, index);
     const { body, ends, subroutines } = stage(insn, size, cc, addrSize, rep, mode, shapes);
     this.provide(subroutines);
     this.pending.push(body);
@@ -221,9 +222,35 @@ export class Handlers {
 
   private instantiate(funcs: readonly FuncBody[]): WebAssembly.Exports & Record<string, unknown> {
     this.modules++;
+    const began = performance.now();
     const module = new WebAssembly.Module(buildModule(TYPES, FUNC_IMPORTS, funcs));
-    return new WebAssembly.Instance(module, { e: this.env }).exports;
+    const { exports } = new WebAssembly.Instance(module, { e: this.env });
+    this.compileMs += performance.now() - began;
+    return exports;
   }
+}
+
+const KINDS: Readonly<Record<OperandShape['kind'], number>> = { reg: 1, mem: 2, imm: 3, rel: 4, xmm: 5, mm: 6, st: 7 };
+const MODE_BITS = { 16: 0, 32: 1, 64: 2 } as const;
+
+/** What an instruction's handlers differ by, in one number: 14 bits, 15 for each of two operands, 8 for a register or immediate after. */
+function keyOf(size: number, cc: number, addrSize: number, rep: number, mode: HandlerMode, shapes: readonly OperandShape[]): number {
+  const logs = (Math.clz32(size) & 3) | ((Math.clz32(addrSize) & 3) << 2) | ((Math.clz32(mode.stackSize) & 3) << 4);
+  let key = logs | (cc << 6) | ((rep & 3) << 10) | (MODE_BITS[mode.bits] << 12) | (mode.flat ? 1 << 14 : 0);
+  let unit = 1 << 15;
+  for (const s of shapes) {
+    let bits = KINDS[s.kind];
+    if (s.kind === 'rel') bits |= s.near ? 8 : 0;
+    else {
+      bits |= Math.min(s.size, 31) << 3;
+      if (s.kind === 'imm' && s.second) bits ^= 7;
+      else if (s.kind === 'mem') bits |= (s.seg << 8) | (s.base >= 0 ? 1 << 11 : 0) | (s.index >= 0 ? 1 << 12 : 0) | (s.scale << 13);
+    }
+    key += bits * unit;
+    unit *= s.kind === 'mem' ? 1 << 15 : 1 << 8;
+  }
+  if (unit > Number.MAX_SAFE_INTEGER) throw new Error('operands that a handler key has no room for');
+  return key;
 }
 
 const REGISTERS: ReadonlySet<OperandShape['kind']> = new Set(['reg', 'mm', 'xmm', 'st']);

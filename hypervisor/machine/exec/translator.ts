@@ -10,6 +10,7 @@ import type { Ram } from '../mmu/ram.ts';
 import type { OperandShape } from '../stage/wasm-builder.ts';
 import { STATE } from '../state.ts';
 import { type CodeCache, type CodePage, RECORDS_PER_CHUNK } from './code-cache.ts';
+import { COMMON_INSTRUCTIONS } from './common-instructions.ts';
 import { decode } from './decode.ts';
 import { decodeAcross } from './decode-across.ts';
 import type { Handlers } from './handlers.ts';
@@ -20,6 +21,9 @@ import { COUNT_HANDLER, REC, RECORD_SIZE, STOP } from './records.ts';
 export const MAX_BLOCK = 48;
 /** For the records that end a block or detour (goto): two kinds in each mode. */
 const SPARE_HANDLERS = 64;
+
+/** Handlers after which the common ones are made. */
+const WARM_AFTER = 60;
 
 /** A count that is not reached: a block that runs into the next page stays with the interpreter. */
 const NEVER_HOT = 0xffff_ffff;
@@ -145,9 +149,10 @@ export class Translator {
       at += RECORD_SIZE;
     }
     for (let i = 0; i < count; i++) this.ram.u8[first + i * RECORD_SIZE + REC.left] = count - i;
-    if (counted) this.countEntries(start, q.offset, count, straddle === undefined);
+    if (counted) this.countEntries(start, q.offset, straddle === undefined);
     if (!temporary) this.take(page, (at - start) / RECORD_SIZE);
     this.handlers.flush();
+    if (this.handlers.size > WARM_AFTER) this.warm(page.mode);
     this.instructions += count;
     if (straddle !== undefined && !temporary) {
       page.straddles.set(q.offset, straddle);
@@ -157,14 +162,43 @@ export class Translator {
     return start;
   }
 
-  /** The record before a block's first: it counts how often the block is entered, and is where compiled code takes over. */
-  private countEntries(at: number, offset: number, count: number, compilable: boolean): void {
+  /**
+   * The record before a block's first: it counts how often the block is entered, pays for it, and is where compiled code takes over. To
+   * come to it costs nothing.
+   */
+  private countEntries(at: number, offset: number, compilable: boolean): void {
     this.clear(at);
     this.ram.u16[(at + REC.pageOffset) >>> 1] = offset;
-    this.ram.u8[at + REC.left] = count;
     this.ram.u32[(at + REC.imm) >>> 2] = compilable ? this.hotAfter : NEVER_HOT;
     this.ram.u32[at >>> 2] = COUNT_HANDLER;
   }
+
+  /**
+   * Makes the handlers for common instructions in one go. Compiling them one by one as they turn up takes a boot ten times as long; a guest
+   * of a few instructions never comes here.
+   */
+  warm(mode: ExecMode): void {
+    const key = `${mode.bits}${mode.flat ? ' flat' : ''}`;
+    if (this.warmed.has(key)) return;
+    this.warmed.add(key);
+    for (const hex of COMMON_INSTRUCTIONS[key]?.trim().split(/\s+/) ?? []) {
+      const bytes = Uint8Array.from(hex.match(/../g) ?? [], (b) => Number.parseInt(b, 16));
+      const d = decode(bytes, 0, bytes.length, mode);
+      if (typeof d === 'string' || !d.insn.sem || d.operands.some(isSystemOperand) || this.handlers.room < SPARE_HANDLERS) continue;
+      for (const near of d.operands.some((o) => o.kind === 'rel') ? [true, false] : [false]) {
+        let field = 0;
+        let second = false;
+        const shapes = d.operands.map((o) => {
+          const shape = operandShape(o, d, () => field++, second, near);
+          second ||= o.kind === 'imm';
+          return shape;
+        });
+        this.handlers.index(d.insn, d.opSize, d.cc, d.addrSize, d.rep, mode, shapes);
+      }
+    }
+    this.handlers.flush();
+  }
+  private readonly warmed = new Set<string>();
 
   /** Whether the handlers' table may not hold what one more block needs. */
   get isFull(): boolean {
@@ -186,7 +220,7 @@ export class Translator {
     const rip = wrapRip(page.lin - page.mode.csBase + offset, page.mode);
     this.putLin(at + REC.disp, rip);
     if (!near) this.ram.u32[(at + REC.imm) >>> 2] = jumpSlot(rip);
-    this.ram.u32[at >>> 2] = this.handlers.index(GOTO, 8, 0, 8, 0, page.mode, page.mode.handlerKey, [{ kind: 'rel', near }]);
+    this.ram.u32[at >>> 2] = this.handlers.index(GOTO, 8, 0, 8, 0, page.mode, [{ kind: 'rel', near }]);
   }
 
   /** A record of its own for going on at an offset through the jump cache: what an in-page branch to a straddling instruction links to. */
@@ -199,6 +233,14 @@ export class Translator {
     this.handlers.flush();
     return at;
   }
+
+  /** Names a register in the record being written: its offset in the CPU's state goes into the next of the record's fields. */
+  private readonly putField = (stateOffset: number): number => {
+    this.ram.u16[this.fieldAt + this.field] = stateOffset;
+    return this.field++;
+  };
+  private fieldAt = 0;
+  private field = 0;
 
   /** Writes the record of one instruction; returns whether it ends the block. */
   private lower(d: Decoded, at: number, page: CodePage, offset: number, far: boolean): boolean {
@@ -213,18 +255,18 @@ export class Translator {
     page.system.delete(at);
     const next = wrapRip(page.lin - mode.csBase + offset + d.length, mode);
     const shapes: OperandShape[] = [];
-    let field = 0;
-    const put = (stateOffset: number): number => {
-      this.ram.u16[((at + REC.fields) >>> 1) + field] = stateOffset;
-      return field++;
-    };
+    this.fieldAt = (at + REC.fields) >>> 1;
+    this.field = 0;
     let hasRel = false;
+    let hasImm = false;
     for (const o of d.operands) {
       const target = o.kind === 'rel' ? targetRip(d, o, page, offset) : undefined;
-      const shape = operandShape(o, d, put, { second: shapes.some((x) => x.kind === 'imm'), near: !far && target !== undefined && inPage(target, page) });
+      const near = !far && target !== undefined && inPage(target, page);
+      const shape = operandShape(o, d, this.putField, hasImm, near);
       shapes.push(shape);
       if (o.kind === 'imm') {
-        const second = shape.kind === 'imm' && shape.second;
+        const second = hasImm;
+        hasImm = true;
         if (!second) this.ram.u32[(at + REC.imm) >>> 2] = o.lo;
         this.ram.u32[((at + REC.imm) >>> 2) + 1] = second ? o.lo : o.hi;
       } else if (o.kind === 'rel' && target !== undefined) {
@@ -240,8 +282,8 @@ export class Translator {
         }
       }
     }
-    if (!hasRel && !d.operands.some((o) => o.kind === 'imm')) this.putLin(at + REC.imm, next);
-    const handler = this.handlers.index(i, d.opSize, d.cc, d.addrSize, d.rep, mode, mode.handlerKey, shapes);
+    if (!hasRel && !hasImm) this.putLin(at + REC.imm, next);
+    const handler = this.handlers.index(i, d.opSize, d.cc, d.addrSize, d.rep, mode, shapes);
     this.ram.u32[at >>> 2] = handler;
     return this.handlers.endsBlock[handler] === 1;
   }
@@ -268,7 +310,8 @@ export function operandShape(
   o: DecodedOperand,
   d: Decoded,
   put: (stateOffset: number) => number,
-  { second = false, near = false } = {},
+  second = false,
+  near = false,
 ): OperandShape {
   switch (o.kind) {
     case 'reg': {

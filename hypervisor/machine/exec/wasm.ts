@@ -147,6 +147,8 @@ function section(out: number[], id: number, body: readonly number[]): void {
   pushU(out, body.length);
   for (let i = 0; i < body.length; i++) out.push(body[i]!);
 }
+/** Bytes of the LEB128 form. */
+const lengthOfU = (n: number): number => (n < 1 << 7 ? 1 : n < 1 << 14 ? 2 : n < 1 << 21 ? 3 : n < 1 << 28 ? 4 : 5);
 
 function localRuns(locals: readonly ValType[]): number[] {
   const runs: [number, ValType][] = [];
@@ -198,15 +200,29 @@ export function buildModule(
     pushU(s, imports.length + i);
   });
   section(out, 7, s);
-  s = [];
-  pushU(s, funcs.length);
+  const parts: { head: number[]; code: readonly number[] }[] = [];
+  let length = lengthOfU(funcs.length);
   for (const f of funcs) {
     const locals = localRuns(f.locals);
-    pushU(s, locals.length + f.code.length + 1);
-    for (const b of locals) s.push(b);
-    for (let i = 0; i < f.code.length; i++) s.push(f.code[i]!);
-    s.push(OP.end);
+    const size = locals.length + f.code.length + 1;
+    const head: number[] = [];
+    pushU(head, size);
+    head.push(...locals);
+    parts.push({ head, code: f.code });
+    length += lengthOfU(size) + size;
   }
-  section(out, 10, s);
-  return new Uint8Array(out);
+  out.push(10);
+  pushU(out, length);
+  pushU(out, funcs.length);
+  const bytes = new Uint8Array(out.length - lengthOfU(funcs.length) + length);
+  bytes.set(out);
+  let at = out.length;
+  for (const { head, code } of parts) {
+    bytes.set(head, at);
+    at += head.length;
+    bytes.set(code, at);
+    at += code.length;
+    bytes[at++] = OP.end;
+  }
+  return bytes;
 }

@@ -8,10 +8,10 @@
 // function, where registers and flags are written back. Going on in another region or in the interpreter is a tail call, before which
 // registers are written back at a "hole": which ones, is known when the whole region has been emitted.
 
+import type { Lin } from '../addresses.ts';
 import { jumpSlot } from '../exec/jump-cache.ts';
 import { PARAM, REC, STOP } from '../exec/records.ts';
 import { I32, I64, OP, pushU, V128, type ValType } from '../exec/wasm.ts';
-import type { Lin } from '../addresses.ts';
 import type { DecodedOperand } from '../isa/decoded.ts';
 import { FS, HARDWARE, STATE, TLB_ENTRIES } from '../state.ts';
 import type { LazyFlags, Operand, Readable, Size, Writable } from './builder.ts';
@@ -296,16 +296,16 @@ export class JitBuilder extends WasmBuilder {
     this.addresses.set(o, v);
     return v;
   }
+  override stackDistance(o: Operand): Val {
+    const s = this.shape(o);
+    if (s.kind !== 'st') throw new Error('only an x87 stack register has a distance');
+    return this.k(s.field);
+  }
   override nextRip(): Val {
     return this.k(this.insn.nextRip);
   }
   override thisRip(): Val {
     return this.k(this.insn.rip);
-  }
-  override stackDistance(o: Operand): Val {
-    const s = this.shape(o);
-    if (s.kind !== 'st') throw new Error('only an x87 stack register has a distance');
-    return this.k(s.field);
   }
 
   // ------------------------------------------------------------------ arithmetic on what is known
@@ -600,23 +600,12 @@ export class JitBuilder extends WasmBuilder {
     this.exit(STOP.deadline, () => this.c32(rec));
     this.close();
   }
-  /** Tail call to the handler of the record in a local, which begins a block: pays for it. */
-  protected override enter(target: number): void {
+  /** Goes on at the record in a local, which is the head of a block: entering one costs nothing. */
+  override enter(target: number): void {
     this.addFuel(this.insn.total - this.insn.before - 1);
-    const fuel = this.local(I32);
-    this.get(PARAM.fuel);
-    this.get(target);
-    this.mem(OP.i32_load8_u, REC.left);
-    this.op(OP.i32_sub);
-    this.tee(fuel);
-    this.c32(0);
-    this.op(OP.i32_lt_s);
-    this.open(OP.if);
-    this.exit(STOP.deadline, () => this.get(target));
-    this.close();
     this.tailCall(
       () => this.get(target),
-      () => this.get(fuel),
+      () => this.get(PARAM.fuel),
     );
   }
   /** Tail call to the handler of a record. */
@@ -678,7 +667,7 @@ export class JitBuilder extends WasmBuilder {
 
   // ------------------------------------------------------------------ what stands around the blocks
   /** Code that loads the registers the region uses, and the caches of what does not change while it runs. */
-  prologue(headLeft: number): void {
+  prologue(): void {
     for (let n = 0; n < 16; n++) {
       if (!(this.used & (1 << n))) continue;
       this.get(PARAM.cpu);
@@ -693,8 +682,6 @@ export class JitBuilder extends WasmBuilder {
     this.op(OP.i32_add);
     this.set(this.bounce);
     this.lazy.fromParameters();
-    // Whoever came here paid for the interpreter's block.
-    this.addFuel(headLeft);
   }
   /** Code that writes registers back. */
   writeBack(mask: number): void {

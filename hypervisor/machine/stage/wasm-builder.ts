@@ -415,7 +415,7 @@ export class WasmBuilder extends WasmValues implements Builder<Val, XVal> {
     this.op(OP.return_call_indirect, TYPE.handler, 0);
   }
   /** To the record in a local, which begins a block: pays for it. `refund`: give back what was paid for the rest of this block. */
-  protected enter(target: number, refund: boolean): void {
+  enter(target: number, refund: boolean): void {
     this.get(PARAM.fuel);
     if (refund) {
       this.get(PARAM.rec);

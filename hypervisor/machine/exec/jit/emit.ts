@@ -1,20 +1,20 @@
 // One region of guest code becomes one WebAssembly function, of the type of the interpreter's handlers: whoever could run the record at
 // the region's head can run the function instead.
 
+import type { Lin } from '../../addresses.ts';
+import type { Decoded } from '../../isa/decoded.ts';
 import type { Access, Size } from '../../stage/builder.ts';
 import { JitBuilder, type JitOperand } from '../../stage/jit-builder.ts';
 import { TYPE } from '../../stage/wasm-builder.ts';
-import type { Decoded } from '../../isa/decoded.ts';
-import type { Lin } from '../../addresses.ts';
 import { STOP } from '../records.ts';
 import { operandShape, targetRip, wrapRip } from '../translator.ts';
 import { type FuncBody, OP } from '../wasm.ts';
 import type { Region, RegionBlock, RegionInsn } from './region.ts';
 import { type Structure, structureOf } from './structure.ts';
 
-/** Function body of a region. `headLeft`: what entering it has been paid for. */
-export function emitRegion(region: Region, headLeft: number): FuncBody {
-  return new RegionEmitter(region).emit(headLeft);
+/** Function body of a region. */
+export function emitRegion(region: Region): FuncBody {
+  return new RegionEmitter(region).emit();
 }
 
 class RegionEmitter {
@@ -42,7 +42,7 @@ class RegionEmitter {
     return out;
   }
 
-  emit(headLeft: number): FuncBody {
+  emit(): FuncBody {
     const { b } = this;
     b.open(OP.block);
     this.tree(0);
@@ -51,7 +51,7 @@ class RegionEmitter {
     const bodyEnd = b.code.length;
     b.epilogue(this.written.reduce((all, w) => all | w, 0));
     const epilogueEnd = b.code.length;
-    b.prologue(headLeft);
+    b.prologue();
     const prologue = b.code.slice(epilogueEnd);
     const body = this.fillHoles(bodyEnd);
     return { type: TYPE.handler, locals: b.locals, code: [...prologue, ...body, ...b.code.slice(bodyEnd, epilogueEnd)] };

@@ -20,7 +20,7 @@ export interface JitPolicy {
   /** Regions compiled together: a module costs as much as several functions. */
   readonly batch: number;
 }
-export const PATIENT: JitPolicy = { hotAfter: 600, againAfter: 200, batch: 12 };
+export const PATIENT: JitPolicy = { hotAfter: 600, againAfter: 200, batch: 32 };
 export const EAGER: JitPolicy = { hotAfter: 1, againAfter: 1, batch: 1 };
 /** Modules alive at a time: each holds a copy of the handler table. */
 const MAX_MODULES = 600;
@@ -32,6 +32,8 @@ export interface JitStatistics {
   bytes: number;
   /** Times that all compiled code was thrown away. */
   evictions: number;
+  /** Host time spent on making the code. */
+  emitMs: number;
 }
 
 interface Compiled {
@@ -40,7 +42,7 @@ interface Compiled {
 }
 
 export class Jit {
-  readonly statistics: JitStatistics = { regions: 0, modules: 0, instructions: 0, bytes: 0, evictions: 0 };
+  readonly statistics: JitStatistics = { regions: 0, modules: 0, instructions: 0, bytes: 0, evictions: 0, emitMs: 0 };
   private readonly ram: Ram;
   private readonly code: CodeCache;
   private readonly handlers: Handlers;
@@ -77,6 +79,7 @@ export class Jit {
     const batch = [...this.waiting];
     this.waiting.clear();
     if (this.modules >= MAX_MODULES || REGION_SLOTS - this.slots.length + this.free.length < batch.length) this.evict();
+    const began = performance.now();
     const bodies: FuncBody[] = [];
     const compiled: Compiled[] = [];
     for (const head of batch) {
@@ -85,12 +88,13 @@ export class Jit {
       if (page.dead || page.blocks.get(offset) !== head) continue;
       const region = collectRegion(this.ram, this.handlers.endsBlock, page, offset);
       if (!region) continue;
-      const body = emitRegion(region, this.ram.u8[head + REC.left]!);
+      const body = emitRegion(region);
       for (const b of region.blocks) this.statistics.instructions += b.insns.length;
       this.statistics.bytes += body.code.length;
       bodies.push(body);
       compiled.push({ page, head });
     }
+    this.statistics.emitMs += performance.now() - began;
     if (bodies.length === 0) return;
     const slots = compiled.map((c) => this.take(c));
     const indices = this.handlers.placeRegions(slots, bodies);

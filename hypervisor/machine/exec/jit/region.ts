@@ -3,8 +3,8 @@
 //
 // The interpreter's blocks overlap (a branch into the middle of one begins another); here every instruction belongs to one block.
 
-import type { Ram } from '../../mmu/ram.ts';
 import type { Decoded } from '../../isa/decoded.ts';
+import type { Ram } from '../../mmu/ram.ts';
 import type { CodePage } from '../code-cache.ts';
 import { decode } from '../decode.ts';
 import { REC, RECORD_SIZE, STOP } from '../records.ts';

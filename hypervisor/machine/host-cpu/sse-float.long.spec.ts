@@ -1,0 +1,33 @@
+// As sse-float.spec.ts, with many more cases, in every code size, and in the interpreter.
+
+import { afterAll, beforeEach, describe, expect, it } from 'vitest';
+import { FAMILIES } from '../isa/index.ts';
+import { HANDLERS } from '../system/execute.ts';
+import { conformance } from './conformance.ts';
+import { interpreterExecutor, systemExecutor } from './interpreter-executor.ts';
+import { nodeNative } from './node-native.ts';
+import { oracleExecutor } from './oracle-executor.ts';
+
+const native = nodeNative();
+const hasNative = typeof native !== 'string';
+afterAll(() => {
+  if (hasNative) native.dispose();
+});
+// As in host-cpu.long.spec.ts.
+beforeEach(() => new Promise<void>((done) => setTimeout(done, 1)));
+
+const instructions = Object.values(FAMILIES)
+  .flat(1)
+  .filter((i) => i.sem !== undefined && HANDLERS.has(i.mnemonic) && /^sse/.test(i.cpuid ?? ''));
+
+describe.skipIf(!hasNative).each([
+  [64, 400],
+  [32, 100],
+  [16, 100],
+] as const)('as the host has it, in %i-bit code, %i cases each', (bits, each) => {
+  it.each(instructions.map((i) => [i.mnemonic, i] as const))('%s', (_, insn) => {
+    const executors = [...(hasNative ? [native] : []), systemExecutor(), interpreterExecutor(), oracleExecutor];
+    const report = conformance({ instructions: [insn], bits, seed: 20 + bits, each, executors });
+    expect([...report.differences.values()].flat().slice(0, 6)).toEqual([]);
+  });
+});
