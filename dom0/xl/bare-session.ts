@@ -17,6 +17,9 @@ const SLICE_NS = 500_000;
 /** How long Node's event loop may wait for its turn. */
 const YIELD_MS = 10;
 const MAX_NAP_MS = 200;
+/** UART: interrupt enable register, "received data available". */
+const IER_RECEIVED = 1;
+const SILENCE_NS = 300e6;
 
 export type BareExit = 'poweroff' | 'reboot' | 'crash' | 'exit' | 'timeout' | 'stuck' | 'left';
 
@@ -127,6 +130,7 @@ export class BareSession {
   }
   /** As much of what was typed as the wire takes. */
   private feed(): void {
+    if (!this.listens()) return;
     while (this.typed.length > 0) {
       const first = this.typed[0]!;
       const taken = this.pc.com1.receive(first);
@@ -137,8 +141,20 @@ export class BareSession {
       this.typed.shift();
     }
   }
+  /**
+   * What is typed ahead waits until somebody can be expected to read: a driver that finds its port clears the FIFOs. Once the receiver's
+   * interrupt has been enabled, or the machine has been silent for a while (a BIOS or a boot loader polls), bytes come as they are typed.
+   */
+  private listens(): boolean {
+    const { com1, board } = this.pc;
+    this.heard ||= (com1.state.ier & IER_RECEIVED) !== 0 || board.timeline.now - this.lastSent > SILENCE_NS;
+    return this.heard;
+  }
+  private heard = false;
+  private lastSent = 0;
   private show(): void {
     if (this.sent.length === 0) return;
+    this.lastSent = this.pc.board.timeline.now;
     this.options.output.write(Uint8Array.from(this.sent));
     this.sent = [];
   }
@@ -154,6 +170,7 @@ export class BareSession {
         this.pc.board.reset();
         this.options.output.restart();
         this.restarts++;
+        this.heard = false;
         this.start();
         continue;
       }
