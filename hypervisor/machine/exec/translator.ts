@@ -126,6 +126,8 @@ export class Translator {
       if (typeof d === 'string') {
         // #UD, or #GP(0) for an instruction of more than 15 bytes: TypeScript finds out which when it gets there.
         this.ram.u32[at >>> 2] = STOP.system;
+        // The record may have been another instruction's (the scratch chunk is used again and again).
+        page.system.delete(at);
         ended = true;
         this.cache.mark(page.frame, offset, 1);
         offset += 1;
