@@ -26,6 +26,8 @@ export interface BareOptions {
   readonly help: boolean;
   readonly timeoutSeconds: number | null;
   readonly engine: EngineChoice;
+  /** A file with the guest's symbols, for dumps. */
+  readonly systemMap: string | null;
   /** An image or a configuration; null when all is said by settings. */
   readonly file: string | null;
   readonly overrides: readonly string[];
@@ -57,6 +59,7 @@ export function parseBareArguments(args: string[]): BareOptions {
     help: values.help ?? false,
     timeoutSeconds: timeout === undefined ? null : Number(timeout),
     engine: parseEngine('bare', values.engine),
+    systemMap: values['system-map'] ?? null,
     file: files[0] ?? null,
     overrides: positionals.filter(isOverride),
     settings,
@@ -81,6 +84,7 @@ function parse(args: string[]) {
         timeout: text,
         cpus: text,
         engine: text,
+        'system-map': text,
         defconfig: { type: 'string', short: 'f' },
         kernel: text,
         ramdisk: text,

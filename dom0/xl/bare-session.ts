@@ -1,6 +1,6 @@
 // One bare machine, from switching on to its end: resets are carried out as the configuration says, what COM1 sends goes to a stream, and
 // what is typed goes to COM1.
-import { type BoardEnd, createPc, type EngineKind, type Pc, prepareDirect, startDirect } from '@ringworld/hypervisor';
+import { type BoardEnd, createPc, type EngineKind, OverlayBlockStore, type Pc, prepareDirect, startDirect } from '@ringworld/hypervisor';
 import { FileBlockStore } from '@ringworld/hypervisor/node';
 import { loadBareKernel } from '../toolstack/bare-kernel.ts';
 import { gzipNode } from '../toolstack/decompress/gzip-node.ts';
@@ -38,6 +38,8 @@ export interface BareReport {
 export interface BareSessionOptions {
   readonly machine: BareMachine;
   readonly engine: EngineKind;
+  /** Disk images stay as they are: what is written to them is forgotten at the end. */
+  readonly keepDisks?: boolean;
   /** performance.now() at which to give up; Infinity for never. */
   readonly deadline: number;
   /** Asked when all CPUs sleep: should idle time take as long as it would, for somebody who watches? */
@@ -71,8 +73,8 @@ export class BareSession {
     const { config, files } = this.options.machine;
     const drives: NonNullable<Parameters<typeof createPc>[0]['drives']>[number][] = [undefined, undefined, undefined, undefined];
     for (const d of config.disks) {
-      const store = openDisk(d.file, d.readOnly || d.cdrom);
-      drives[d.slot] = { kind: d.cdrom ? 'cdrom' : 'disk', store };
+      const store = openDisk(d.file, d.readOnly || d.cdrom || this.options.keepDisks === true);
+      drives[d.slot] = { kind: d.cdrom ? 'cdrom' : 'disk', store: this.options.keepDisks ? new OverlayBlockStore(store) : store };
     }
     try {
       return createPc({
@@ -167,11 +169,7 @@ export class BareSession {
       this.show();
       const report = this.judge(end);
       if (report === undefined) {
-        this.pc.board.reset();
-        this.options.output.restart();
-        this.restarts++;
-        this.heard = false;
-        this.start();
+        this.restart();
         continue;
       }
       this.options.output.finish();
@@ -179,8 +177,33 @@ export class BareSession {
     }
   }
 
+  /** run(), for a caller that counts the cycles: null when the cycle was reached. */
+  advance(untilCycle: number): BareReport | 'idle' | null {
+    for (;;) {
+      const end = this.pc.board.run({ untilCycle });
+      this.show();
+      this.feed();
+      if (end.kind === 'limit') return null;
+      if (end.kind === 'idle') return 'idle';
+      const report = this.judge(end);
+      if (report === undefined) this.restart();
+      else {
+        this.options.output.finish();
+        return report;
+      }
+    }
+  }
+
+  private restart(): void {
+    this.pc.board.reset();
+    this.options.output.restart();
+    this.restarts++;
+    this.heard = false;
+    this.start();
+  }
+
   /** What an end means; undefined: go on after a reset. */
-  private judge(end: BoardEnd | BareExit): BareReport | undefined {
+  judge(end: BoardEnd | BareExit): BareReport | undefined {
     const { machine, note } = this.options;
     const { config } = machine;
     if (typeof end === 'string') {

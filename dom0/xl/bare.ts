@@ -2,7 +2,7 @@
 import { parseBareArguments, readBareMachine } from './bare-options.ts';
 import { Keyboard, nodeStream, nowhere } from './node-terminal.ts';
 import { type ByteStream, ConsoleOutput } from './output.ts';
-import { EXIT, UserError } from './user-error.ts';
+import { EXIT } from './user-error.ts';
 
 /** After this much silence (ns of virtual time) waiting for a pipe takes as long as it does; see create.ts. */
 const PATIENCE_NS = 60e9;
@@ -23,7 +23,7 @@ export async function bare(args: string[]): Promise<number> {
     return EXIT.ok;
   }
   const { engine } = options;
-  if (engine === 'both') throw new UserError('bare: --engine both: the lockstep is for domains; there are interp and jit');
+  if (engine === 'both') return (await import('./lockstep-bare.ts')).bareInLockstep(options, machine);
 
   const { BareSession, bareExitCode } = await import('./bare-session.ts');
   const stream = options.json && options.quiet ? nowhere : nodeStream(options.json ? process.stderr : process.stdout, () => {});

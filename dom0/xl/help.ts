@@ -18,6 +18,7 @@ Options of create:
                         as the settings of an xl.cfg file
       --timeout SECONDS end after so much time of the host
       --engine ENGINE   jit (hot code compiled, the default), interp, or both: in lockstep, stopping at the first difference
+      --system-map FILE the guest's symbols for what --engine=both finds: a System.map, /proc/kallsyms, or an ELF file
       --cpus N          physical CPUs of the machine; as many as vCPUs unless given
   -n, --dryrun          only check the configuration
       --json            one JSON object on standard output when all is over; consoles go to standard error
@@ -35,7 +36,8 @@ bare has the same options, and these:
 KEY=VALUE overrides a setting of the files. Several domains run side by side; their lines are marked "(name) ".
 
 Exit codes of create and bare: ${EXIT.ok} powered off, ${EXIT.error} usage, configuration or build error, ${EXIT.crash} crashed,
-  ${EXIT.reboot} rebooted or suspended without a restart, ${EXIT.timeout} timeout, ${EXIT.stuck} nothing left that could wake the domain.
+  ${EXIT.reboot} rebooted or suspended without a restart, ${EXIT.timeout} timeout, ${EXIT.stuck} nothing left that could wake the domain,
+  ${EXIT.differs} --engine=both found a difference.
   A bare machine that writes v to port 0xf4 ends with 2v + 1.
 `;
 

@@ -84,13 +84,13 @@ export async function createInLockstep(options: CreateOptions, guests: readonly 
     guests.map((g) => g.files.kernel.bytes),
   );
   const twins = domainTwins({ guests, cpus: options.cpus, note: complain, write });
-  let shown: Session | null = null;
+  const shown: Session[] = [];
   const terminal = options.console ? new Terminal() : null;
   try {
     const end = await new Lockstep({
       make: (engine, isShown) => {
         const twin = twins(engine, isShown);
-        if (isShown) shown = twin.session;
+        if (isShown) shown.push(twin.session);
         return twin;
       },
       deadline: deadlineOf(options.timeoutSeconds),
@@ -98,8 +98,7 @@ export async function createInLockstep(options: CreateOptions, guests: readonly 
       ...(terminal === null ? {} : { typed: () => terminal.take(), wait: () => terminal.wait() }),
     }).run();
     if (end.kind === 'differs') return tellDifference(end, options.json, symbolAt);
-    // SAFE: make() was called for it first of all.
-    const session = shown as unknown as Session;
+    const session = shown[0]!;
     if (!session.isOver) session.endAll(end.kind === 'timeout' ? 'timeout' : 'stuck');
     const { domains, machine } = session.result();
     if (!options.quiet) complain(`interpreter and JIT agree over ${end.cycles} cycles`);
