@@ -28,18 +28,31 @@ export const splatByte = <V, X>(b: Builder<V, X>, v: V): X => {
 };
 export const zeroX = <V, X>(b: Builder<V, X>): X => b.x.constant(0n, 0n);
 
+/** For each byte the number of its lane; and a lane's value in all lanes as a product with it. */
+const LANES = {
+  1: [0x0706050403020100n, 0x0f0e0d0c0b0a0908n, 0x0101010101010101n],
+  2: [0x0303020201010000n, 0x0707060605050404n, 0x0001000100010001n],
+  4: [0x0101010100000000n, 0x0303030302020202n, 0x0000000100000001n],
+  8: [0n, 0x0101010101010101n, 1n],
+} as const;
+/** x with lane `index` (of `size` bytes; higher bits of the index do not count) replaced by v, which is of that size. */
+export function withLane<V, X>(b: Builder<V, X>, x: X, size: 1 | 2 | 4 | 8, index: V, v: V): X {
+  const [low, high, everywhere] = LANES[size];
+  const half = size === 8 ? v : b.mul(v, b.k(everywhere));
+  const here = b.x.op2('i8x16.eq', b.x.constant(low, high), splatByte(b, b.and(index, b.k(16 / size - 1))));
+  return b.x.bitselect(b.x.make(half, half), x, here);
+}
+
 /** CPUID features that bring instructions on XMM registers. */
 export type SseFeature = 'sse' | 'sse2' | 'sse3' | 'ssse3' | 'sse4_1' | 'sse4_2' | 'aes' | 'pclmulqdq' | 'sha_ni';
 
 type Rw = Operand<'rw'>;
 /** Replaces the low 64 or 32 bits of an XMM register, the rest kept. */
 export function setLow64<V, X>(b: Builder<V, X>, dst: Rw, v: V): void {
-  b.x.write(dst, b.x.make(v, b.x.lane(b.x.read(dst, false), 1)), false);
+  b.x.write(dst, b.x.insert(b.x.read(dst, false), 8, 0, v), false);
 }
 export function setLow32<V, X>(b: Builder<V, X>, dst: Rw, v: V): void {
-  const old = b.x.read(dst, false);
-  const low = b.or(b.and(b.x.lane(old, 0), b.k(0xffffffff00000000n)), b.zext(v, 4));
-  b.x.write(dst, b.x.make(low, b.x.lane(old, 1)), false);
+  b.x.write(dst, b.x.insert(b.x.read(dst, false), 4, 0, v), false);
 }
 /** The low 32 bits of an XMM register or of 4 bytes of memory. */
 export const low32 = <V>(b: Builder<V>, o: Readable): V => b.zext(b.read(o), 4);

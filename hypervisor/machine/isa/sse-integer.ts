@@ -2,8 +2,8 @@
 
 import type { Builder } from '../stage/builder.ts';
 import { insn } from './insn.ts';
-import { HALFWISE, interleave, PACKS, SHIFTS, shiftBy, UNPACKS, withWord, wordOf, wordQuad } from './packed-integer.ts';
-import { needSse, packed, packedImm, splatByte } from './sse-common.ts';
+import { HALFWISE, interleave, PACKS, SHIFTS, shiftBy, UNPACKS, wordOf, wordQuad } from './packed-integer.ts';
+import { needSse, packed, packedImm, splatByte, withLane } from './sse-common.ts';
 
 export const halfwise = HALFWISE.map(([m, opcode, op]) => packed(m, `66 0F ${opcode} /r Vx,Wx`, op));
 export const packs = PACKS.map(([m, opcode, op]) => packed(m, `66 0F ${opcode} /r Vx,Wx`, op));
@@ -104,12 +104,7 @@ export const PINSRW = insn('PINSRW', {
   sem(b, { dst, src, imm }) {
     needSse(b);
     const v = b.zext(b.read(src), 2);
-    const x = b.x.read(dst, false);
-    const i = b.read(imm);
-    const high = b.and(i, b.k(4));
-    const lo = b.x.lane(x, 0);
-    const hi = b.x.lane(x, 1);
-    b.x.write(dst, b.x.make(b.select(high, lo, withWord(b, lo, i, v)), b.select(high, withWord(b, hi, i, v), hi)), false);
+    b.x.write(dst, withLane(b, b.x.read(dst, false), 2, b.read(imm), v), false);
   },
 });
 

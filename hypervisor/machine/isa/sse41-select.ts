@@ -2,7 +2,7 @@
 
 import type { Builder } from '../stage/builder.ts';
 import { type AnyInsn, insn } from './insn.ts';
-import { needSse, packedImm, splatByte } from './sse-common.ts';
+import { needSse, packedImm, splatByte, withLane } from './sse-common.ts';
 
 /** Bit i of imm8 takes lane i from the source. `bits` has in each byte the bit that decides over it. */
 const blendImm = (mnemonic: string, opcode: string, low: bigint, high: bigint): AnyInsn =>
@@ -48,18 +48,6 @@ function laneAt<V, X>(b: Builder<V, X>, x: X, size: 1 | 2 | 4 | 8, index: V): V 
   if (size === 8) return half;
   return b.zext(b.shr(half, b.mul(b.and(index, b.k(n - 1)), b.k(size * 8))), size);
 }
-/** x with that lane replaced. */
-function withLane<V, X>(b: Builder<V, X>, x: X, size: 1 | 2 | 4 | 8, index: V, v: V): X {
-  const n = 8 / size;
-  const high = b.and(index, b.k(n));
-  const at = size === 8 ? b.k(0) : b.mul(b.and(index, b.k(n - 1)), b.k(size * 8));
-  const all = size === 8 ? b.k(-1) : b.k((1n << BigInt(size * 8)) - 1n);
-  const put = (half: V): V => b.or(b.and(half, b.not(b.shl(all, at))), b.shl(v, at));
-  const lo = b.x.lane(x, 0);
-  const hi = b.x.lane(x, 1);
-  return b.x.make(b.select(high, lo, put(lo)), b.select(high, put(hi), hi));
-}
-
 /** PEXTRD with REX.W is PEXTRQ, as PINSRD is PINSRQ. */
 const extract = (mnemonic: string, opcode: string, to: string, size: 1 | 2 | 4): AnyInsn =>
   insn(mnemonic, {
