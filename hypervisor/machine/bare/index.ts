@@ -8,3 +8,4 @@ export { screenText } from '../devices/vga-text.ts';
 export { Board, type BoardEnd, type BoardOptions } from './board.ts';
 export { createPc, type Pc, type PcOptions } from './devices.ts';
 export { prepareDirect, startDirect } from './direct.ts';
+export { type Entry, enterAt } from './entry.ts';
