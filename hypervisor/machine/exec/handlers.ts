@@ -139,7 +139,7 @@ export class Handlers {
 
   /** Compiles regions into one module and puts them into their slots; the answer is the handler index of each. */
   placeRegions(slots: readonly number[], funcs: readonly FuncBody[]): number[] {
-    const exports = this.instantiate([flagsFunction(), ...funcs]);
+    const exports = this.instantiate([flagsFunction(), ...funcs], 'region');
     return slots.map((slot, i) => {
       this.table.set(REGIONS + slot, exports[`f${i + 1}`]);
       return REGIONS + slot;
@@ -220,10 +220,10 @@ export class Handlers {
     for (let i = 0; i < funcs.length; i++) this.table.set(first + i, exports[`f${i}`]);
   }
 
-  private instantiate(funcs: readonly FuncBody[]): WebAssembly.Exports & Record<string, unknown> {
+  private instantiate(funcs: readonly FuncBody[], name = 'handler'): WebAssembly.Exports & Record<string, unknown> {
     this.modules++;
     const began = performance.now();
-    const module = new WebAssembly.Module(buildModule(TYPES, FUNC_IMPORTS, funcs));
+    const module = new WebAssembly.Module(buildModule(TYPES, FUNC_IMPORTS, funcs, name));
     const { exports } = new WebAssembly.Instance(module, { e: this.env });
     this.compileMs += performance.now() - began;
     return exports;
