@@ -11,14 +11,11 @@ import {
   inexactPasses,
   inexactPassesTruncating,
   infinityX,
-  isDenormal,
-  isNan,
-  isNormal,
-  isOrdinary,
-  isZero,
   type Kind,
   type Lanes,
   LIMITS,
+  LOWEST,
+  lowest,
   magnitude,
   notX,
   numbersX,
@@ -26,6 +23,7 @@ import {
   passesX,
   two31X,
   unless,
+  withLowest,
   zeroesX,
 } from './sse-float-check.ts';
 
@@ -114,39 +112,29 @@ export function dwordsToFloats<V, X>(b: Builder<V, X>, s: X): X {
 
 // --- between floats
 
-/** No event but with denormals and NaNs. */
-function widen<V, X>(b: Builder<V, X>, v: V): V {
-  unless(b, isOrdinary(b, 'f32', v), () => b.eqz(b.or(isDenormal(b, 'f32', v), isNan(b, 'f32', v))));
-  return b.x.convert('f64.from.f32', v);
-}
-function widenBoth<V, X>(b: Builder<V, X>, s: X): X {
-  const special = orX(b, denormalsX(b, 'f32x4', s), notX(b, numbersX(b, 'f32x4', s)));
-  b.if(b.eqz(everywhere(b, 'f32x4', notX(b, special), 3)), () => b.slow());
+/** No event but with denormals and NaNs. `which`: the elements that count. */
+function widen<V, X>(b: Builder<V, X>, s: X, which: number): X {
+  const plain = andX(b, notX(b, denormalsX(b, 'f32x4', s)), numbersX(b, 'f32x4', s));
+  b.if(b.eqz(everywhere(b, 'f32x4', plain, which)), () => b.slow());
   return b.x.op1('f64x2.promote_low_f32x4', s);
-}
-function narrow<V, X>(b: Builder<V, X>, v: V): V {
-  const r = b.x.convert('f32.from.f64', v);
-  unless(b, b.and(isOrdinary(b, 'f32', r), inexactPasses(b)), () => {
-    const exact = b.x.fcmp('f64', 'eq', b.x.convert('f64.from.f32', r), v);
-    return b.or(b.and(isNormal(b, 'f32', r), exact), isZero(b, 'f64', v));
-  });
-  return r;
 }
 /** 2^-126 in both elements: the smallest normal single. */
 const SMALLEST_SINGLE = (1023n - 126n) << 52n;
-function narrowBoth<V, X>(b: Builder<V, X>, s: X): X {
+function narrow<V, X>(b: Builder<V, X>, s: X, which: number): X {
   const r = b.x.op1('f32x4.demote_f64x2_zero', s);
   const back = b.x.op1('f64x2.promote_low_f32x4', r);
   const size = abs(b, 'f64x2', back);
   const smallest = b.x.constant(SMALLEST_SINGLE, SMALLEST_SINGLE);
   const finite = b.x.op2('f64x2.lt', size, infinityX(b, 'f64x2'));
-  unless(b, b.and(everywhere(b, 'f64x2', andX(b, finite, b.x.op2('f64x2.gt', size, smallest))), inexactPasses(b)), () => {
+  const ordinary = andX(b, finite, b.x.op2('f64x2.gt', size, smallest));
+  unless(b, b.and(everywhere(b, 'f64x2', ordinary, which), inexactPasses(b)), () => {
     const hidden = andX(b, b.x.op2('f64x2.gt', size, smallest), passesX(b, inexactPasses(b)));
     const exact = andX(b, b.x.op2('f64x2.ge', size, smallest), b.x.op2('f64x2.eq', back, s));
-    return everywhere(b, 'f64x2', orX(b, andX(b, finite, orX(b, hidden, exact)), zeroesX(b, 'f64x2', s)));
+    return everywhere(b, 'f64x2', orX(b, andX(b, finite, orX(b, hidden, exact)), zeroesX(b, 'f64x2', s)), which);
   });
   return r;
 }
+const BOTH = 3;
 
 /** Conversions of vectors; `half`: memory has 8 bytes. */
 const convertVector = (mnemonic: string, forms: string, half: boolean, f: <V, X>(b: Builder<V, X>, s: X) => X): AnyInsn =>
@@ -176,7 +164,7 @@ export const CONVERSIONS: readonly AnyInsn[] = [
     operands: { dst: 'rw', src: 'r' },
     sem(b, { dst, src }) {
       needSse(b);
-      setLow64(b, dst, widen(b, low32(b, src)));
+      b.x.write(dst, withLowest(b, 'f64x2', widen(b, lowest(b, 'f32', src), LOWEST), b.x.read(dst, false)), false);
     },
   }),
   insn('CVTSD2SS', {
@@ -186,11 +174,11 @@ export const CONVERSIONS: readonly AnyInsn[] = [
     operands: { dst: 'rw', src: 'r' },
     sem(b, { dst, src }) {
       needSse(b);
-      setLow32(b, dst, narrow(b, b.read(src)));
+      b.x.write(dst, withLowest(b, 'f32x4', narrow(b, lowest(b, 'f64', src), LOWEST), b.x.read(dst, false)), false);
     },
   }),
-  convertVector('CVTPS2PD', 'NP 0F 5A /r Vx,Wq', true, (b, s) => widenBoth(b, s)),
-  convertVector('CVTPD2PS', '66 0F 5A /r Vx,Wx', false, (b, s) => narrowBoth(b, s)),
+  convertVector('CVTPS2PD', 'NP 0F 5A /r Vx,Wq', true, (b, s) => widen(b, s, BOTH)),
+  convertVector('CVTPD2PS', '66 0F 5A /r Vx,Wx', false, (b, s) => narrow(b, s, BOTH)),
   convertVector('CVTDQ2PS', 'NP 0F 5B /r Vx,Wx', false, (b, s) => dwordsToFloats(b, s)),
   convertVector('CVTDQ2PD', 'F3 0F E6 /r Vx,Wq', true, (b, s) => b.x.op1('f64x2.convert_low_i32x4_s', s)),
   convertVector('CVTPS2DQ', '66 0F 5B /r Vx,Wx', false, floatsToDwords(false)),

@@ -7,10 +7,10 @@
 // second, behind a branch that is rarely taken, knows zeros, and results that are exact in spite of a clear flag: a program whose doubles
 // are integers never sets it.
 
-import type { Builder } from '../stage/builder.ts';
+import type { Builder, Readable } from '../stage/builder.ts';
 import { STATE } from '../state.ts';
 import { MXCSR } from '../system/sse/mxcsr.ts';
-import { maskX } from './sse-common.ts';
+import { low32, maskX } from './sse-common.ts';
 
 export type Kind = 'f32' | 'f64';
 export type Lanes = 'f32x4' | 'f64x2';
@@ -70,6 +70,23 @@ export const LIMITS: Readonly<Record<Kind, Limits>> = {
   },
 };
 export const kindOf = (lanes: Lanes): Kind => (lanes === 'f32x4' ? 'f32' : 'f64');
+
+// --- the lowest element, in and out of a vector
+
+/** An operand's lowest element in a vector; what the others hold is of no account. */
+export const lowest = <V, X>(b: Builder<V, X>, k: Kind, o: Readable): X =>
+  o.isReg ? b.x.read(o, false) : b.x.make(k === 'f32' ? low32(b, o) : b.read(o), b.k(0));
+export const element = <V, X>(b: Builder<V, X>, k: Kind, v: X): V => (k === 'f32' ? b.zext(b.x.lane(v, 0), 4) : b.x.lane(v, 0));
+const BYTES = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
+/** `rest` with the lowest element of r. */
+export const withLowest = <V, X>(b: Builder<V, X>, lanes: Lanes, r: X, rest: X): X =>
+  b.x.shuffle(
+    r,
+    rest,
+    BYTES.map((n) => (n < (lanes === 'f32x4' ? 4 : 8) ? n : n + 16)),
+  );
+/** For `everywhere`: in the lowest element. */
+export const LOWEST = 1;
 
 // --- MXCSR
 

@@ -6,11 +6,12 @@
 import type { Builder, Readable } from '../stage/builder.ts';
 import { setFromEflags } from '../stage/flags.ts';
 import { type AnyInsn, insn, OSZAPC } from './insn.ts';
-import { low32, maskX, needSse, packed, packedImm, setLow32, setLow64, zeroX } from './sse-common.ts';
+import { low32, maskX, needSse, packed, packedImm } from './sse-common.ts';
 import {
   abs,
   andX,
   denormalsX,
+  element,
   everywhere,
   inexactPasses,
   infinityX,
@@ -21,7 +22,10 @@ import {
   isSignaling,
   isZero,
   type Kind,
+  kindOf,
   type Lanes,
+  LOWEST,
+  lowest,
   normalsX,
   notX,
   numbersX,
@@ -34,6 +38,7 @@ import {
   smallestX,
   trailingZeros,
   unless,
+  withLowest,
   zeroesX,
 } from './sse-float-check.ts';
 
@@ -41,19 +46,18 @@ export * from './sse-convert.ts';
 
 export const scalarValue = <V>(b: Builder<V>, k: Kind, o: Readable): V => (k === 'f32' ? low32(b, o) : b.read(o));
 
-/** dst.low = f(dst.low, src.low). */
-const scalar = (mnemonic: string, forms: string, k: Kind, f: <V, X>(b: Builder<V, X>, d: V, s: V) => V): AnyInsn =>
+/** dst.low = f(dst, src).low, computed in whole registers: between them and general ones the way is long. */
+const scalar = (mnemonic: string, forms: string, lanes: Lanes, f: <V, X>(b: Builder<V, X>, d: X, s: X) => X): AnyInsn =>
   insn(mnemonic, {
     sdm: `Vol 2, ${mnemonic}`,
     forms,
-    cpuid: k === 'f32' ? 'sse' : 'sse2',
+    cpuid: lanes === 'f32x4' ? 'sse' : 'sse2',
     operands: { dst: 'rw', src: 'r' },
     sem(b, { dst, src }) {
       needSse(b);
-      const s = scalarValue(b, k, src);
-      const r = f(b, scalarValue(b, k, dst), s);
-      if (k === 'f32') setLow32(b, dst, r);
-      else setLow64(b, dst, r);
+      const s = lowest(b, kindOf(lanes), src);
+      const d = b.x.read(dst, false);
+      b.x.write(dst, withLowest(b, lanes, f(b, d, s), d), false);
     },
   });
 
@@ -62,13 +66,13 @@ function family(
   name: string,
   opcode: string,
   onVector: <V, X>(b: Builder<V, X>, lanes: Lanes, d: X, s: X) => X,
-  onScalar: <V, X>(b: Builder<V, X>, k: Kind, d: V, s: V) => V,
+  onScalar: <V, X>(b: Builder<V, X>, lanes: Lanes, d: X, s: X) => X,
 ): AnyInsn[] {
   return [
     packed(`${name}PS`, `NP 0F ${opcode} /r Vx,Wx`, (b, d, s) => onVector(b, 'f32x4', d, s), 'sse'),
     packed(`${name}PD`, `66 0F ${opcode} /r Vx,Wx`, (b, d, s) => onVector(b, 'f64x2', d, s)),
-    scalar(`${name}SS`, `F3 0F ${opcode} /r Vss,Wss`, 'f32', (b, d, s) => onScalar(b, 'f32', d, s)),
-    scalar(`${name}SD`, `F2 0F ${opcode} /r Vsd,Wsd`, 'f64', (b, d, s) => onScalar(b, 'f64', d, s)),
+    scalar(`${name}SS`, `F3 0F ${opcode} /r Vss,Wss`, 'f32x4', (b, d, s) => onScalar(b, 'f32x4', d, s)),
+    scalar(`${name}SD`, `F2 0F ${opcode} /r Vsd,Wsd`, 'f64x2', (b, d, s) => onScalar(b, 'f64x2', d, s)),
   ];
 }
 
@@ -136,28 +140,33 @@ const RULES: Readonly<Record<Operation, Rules>> = {
   },
 };
 
-/** r = x op y, or x's root where y is x. */
-function scalarOperation<V, X>(b: Builder<V, X>, k: Kind, op: Operation, x: V, y: V): V {
-  const r = op === 'sqrt' ? b.x[k](op, x) : b.x[k](op, x, y);
-  const { zero, exact } = RULES[op];
-  const operands = x === y ? isOrdinary(b, k, x) : b.and(isOrdinary(b, k, x), isOrdinary(b, k, y));
-  unless(b, b.and(operands, b.and(isOrdinary(b, k, r), inexactPasses(b))), () => {
+/** The operation on all elements; where each operand and result is ordinary. A NaN that pmin passes over shows in the result. */
+function compute<V, X>(b: Builder<V, X>, lanes: Lanes, op: Operation, x: X, y: X): { r: X; ordinary: X } {
+  const r = op === 'sqrt' ? b.x.op1(`${lanes}.${op}`, x) : b.x.op2(`${lanes}.${op}`, x, y);
+  const pmin = (p: X, q: X): X => b.x.op2(`${lanes}.pmin`, p, q);
+  const result = abs(b, lanes, r);
+  const operands = op === 'sqrt' ? abs(b, lanes, x) : pmin(abs(b, lanes, x), abs(b, lanes, y));
+  const large = b.x.op2(`${lanes}.gt`, pmin(operands, result), smallestX(b, lanes));
+  return { r, ordinary: andX(b, large, b.x.op2(`${lanes}.lt`, result, infinityX(b, lanes))) };
+}
+/** x op y, or for a root that of x, in the lowest element. What the others hold is of no account, nor is what becomes of it. */
+function scalarOperation<V, X>(b: Builder<V, X>, lanes: Lanes, op: Operation, p: X, q: X): X {
+  const { r, ordinary } = compute(b, lanes, op, p, q);
+  unless(b, b.and(everywhere(b, lanes, ordinary, LOWEST), inexactPasses(b)), () => {
+    const k = kindOf(lanes);
+    const [x, y, z] = [element(b, k, p), element(b, k, q), element(b, k, r)];
+    const { zero, exact } = RULES[op];
     const denormal = b.or(isDenormal(b, k, x), isDenormal(b, k, y));
-    const hidden = b.and(isOrdinary(b, k, r), inexactPasses(b));
-    const number = b.and(isNormal(b, k, r), b.or(hidden, exact(b, k, x, y, r)));
-    return b.and(b.eqz(denormal), b.or(number, b.and(isZero(b, k, r), zero(b, k, x, y))));
+    const hidden = b.and(isOrdinary(b, k, z), inexactPasses(b));
+    const number = b.and(isNormal(b, k, z), b.or(hidden, exact(b, k, x, y, z)));
+    return b.and(b.eqz(denormal), b.or(number, b.and(isZero(b, k, z), zero(b, k, x, y))));
   });
   return r;
 }
 export function vectorOperation<V, X>(b: Builder<V, X>, lanes: Lanes, op: Operation, x: X, y: X): X {
-  const r = op === 'sqrt' ? b.x.op1(`${lanes}.${op}`, x) : b.x.op2(`${lanes}.${op}`, x, y);
-  const { zeroX: zero, exactX: exact } = RULES[op];
-  const pmin = (p: X, q: X): X => b.x.op2(`${lanes}.pmin`, p, q);
-  const result = abs(b, lanes, r);
-  // A NaN that pmin passes over shows in the result.
-  const least = pmin(x === y ? abs(b, lanes, x) : pmin(abs(b, lanes, x), abs(b, lanes, y)), result);
-  const ordinary = andX(b, b.x.op2(`${lanes}.gt`, least, smallestX(b, lanes)), b.x.op2(`${lanes}.lt`, result, infinityX(b, lanes)));
+  const { r, ordinary } = compute(b, lanes, op, x, y);
   unless(b, b.and(everywhere(b, lanes, ordinary), inexactPasses(b)), () => {
+    const { zeroX: zero, exactX: exact } = RULES[op];
     const denormal = orX(b, denormalsX(b, lanes, x), denormalsX(b, lanes, y));
     const hidden = andX(b, ordinariesX(b, lanes, r), passesX(b, inexactPasses(b)));
     const number = andX(b, normalsX(b, lanes, r), orX(b, hidden, exact(b, lanes, x, y, r)));
@@ -171,8 +180,8 @@ const arithmetic = (name: string, opcode: string, op: Operation) =>
   family(
     name,
     opcode,
-    (b, lanes, d, s) => (op === 'sqrt' ? vectorOperation(b, lanes, op, s, s) : vectorOperation(b, lanes, op, d, s)),
-    (b, k, d, s) => (op === 'sqrt' ? scalarOperation(b, k, op, s, s) : scalarOperation(b, k, op, d, s)),
+    (b, lanes, d, s) => vectorOperation(b, lanes, op, op === 'sqrt' ? s : d, s),
+    (b, lanes, d, s) => scalarOperation(b, lanes, op, op === 'sqrt' ? s : d, s),
   );
 
 /** What is compared raises nothing: no denormals, and no NaNs, or where quiet ones do not matter no signaling ones. */
@@ -182,29 +191,25 @@ function comparable<V, X>(b: Builder<V, X>, k: Kind, x: V, y: V, quietPasses: V)
     return b.eqz(b.or(either(isDenormal), b.or(either(isSignaling), b.and(either(isNan), b.eqz(quietPasses)))));
   });
 }
-function comparableX<V, X>(b: Builder<V, X>, lanes: Lanes, x: X, y: X, quietPasses: V): void {
-  unless(b, everywhere(b, lanes, andX(b, ordinariesX(b, lanes, x), ordinariesX(b, lanes, y))), () => {
+function comparableX<V, X>(b: Builder<V, X>, lanes: Lanes, x: X, y: X, quietPasses: V, which?: number): void {
+  unless(b, everywhere(b, lanes, andX(b, ordinariesX(b, lanes, x), ordinariesX(b, lanes, y)), which), () => {
     const neither = (is: typeof denormalsX): X => notX(b, orX(b, is(b, lanes, x), is(b, lanes, y)));
     const ordered = andX(b, numbersX(b, lanes, x), numbersX(b, lanes, y));
     const quiet = orX(b, ordered, passesX(b, quietPasses));
-    return everywhere(b, lanes, andX(b, quiet, andX(b, neither(denormalsX), neither(signalingX))));
+    return everywhere(b, lanes, andX(b, quiet, andX(b, neither(denormalsX), neither(signalingX))), which);
   });
 }
 
 /** MIN: dst < src ? dst : src, so that the source is returned for equal zeros (SDM Vol 2B, MINPS). */
-const extreme = (name: string, opcode: string, min: boolean) =>
-  family(
-    name,
-    opcode,
-    (b, lanes, d, s) => {
-      comparableX(b, lanes, d, s, b.k(0));
+const extreme = (name: string, opcode: string, min: boolean) => {
+  const on =
+    (which?: number) =>
+    <V, X>(b: Builder<V, X>, lanes: Lanes, d: X, s: X): X => {
+      comparableX(b, lanes, d, s, b.k(0), which);
       return b.x.op2(`${lanes}.${min ? 'pmin' : 'pmax'}`, s, d);
-    },
-    (b, k, d, s) => {
-      comparable(b, k, d, s, b.k(0));
-      return b.select(min ? b.x.fcmp(k, 'lt', d, s) : b.x.fcmp(k, 'lt', s, d), d, s);
-    },
-  );
+    };
+  return family(name, opcode, on(), on(LOWEST));
+};
 export const ARITHMETIC: readonly AnyInsn[] = [
   ...arithmetic('ADD', '58', 'add'),
   ...arithmetic('MUL', '59', 'mul'),
@@ -234,15 +239,11 @@ const reciprocalRoot = <V, X>(b: Builder<V, X>, s: X): X => {
   const r = b.x.op2('f32x4.div', all(b, ONE), b.x.op1('f32x4.sqrt', v));
   return orNaN(b, s, b.x.bitselect(all(b, INDEFINITE), r, b.x.op2('f32x4.lt', v, b.x.constant(0n, 0n))));
 };
-const lowest =
-  (f: <V, X>(b: Builder<V, X>, s: X) => X) =>
-  <V, X>(b: Builder<V, X>, _d: V, s: V): V =>
-    b.zext(b.x.lane(f(b, b.x.make(s, b.k(0))), 0), 4);
 export const RECIPROCALS: readonly AnyInsn[] = [
   packed('RCPPS', 'NP 0F 53 /r Vx,Wx', (b, _d, s) => reciprocal(b, s), 'sse'),
-  scalar('RCPSS', 'F3 0F 53 /r Vss,Wss', 'f32', lowest(reciprocal)),
+  scalar('RCPSS', 'F3 0F 53 /r Vss,Wss', 'f32x4', (b, _d, s) => reciprocal(b, s)),
   packed('RSQRTPS', 'NP 0F 52 /r Vx,Wx', (b, _d, s) => reciprocalRoot(b, s), 'sse'),
-  scalar('RSQRTSS', 'F3 0F 52 /r Vss,Wss', 'f32', lowest(reciprocalRoot)),
+  scalar('RSQRTSS', 'F3 0F 52 /r Vss,Wss', 'f32x4', (b, _d, s) => reciprocalRoot(b, s)),
 ];
 
 const logic = (name: string, opcode: string, f: <V, X>(b: Builder<V, X>, d: X, s: X) => X): AnyInsn[] => [
@@ -284,50 +285,34 @@ export const COMPARE_FLAGS: readonly AnyInsn[] = [
 
 /** Predicates 0..3 EQ LT LE UNORD, bit 2 negates (SDM Vol 2A, Table 3-1). LT and LE, 1 and 2, raise IE on quiet NaNs too. */
 const quietPredicate = <V, X>(b: Builder<V, X>, imm: V): V => b.eqz(b.and(b.xor(imm, b.shr(imm, b.k(1))), b.k(1)));
-const comparePacked = (lanes: Lanes) =>
+const compareBy = (lanes: Lanes, which?: number) =>
   function compare<V, X>(b: Builder<V, X>, d: X, s: X, imm: V): X {
-    comparableX(b, lanes, d, s, quietPredicate(b, imm));
+    comparableX(b, lanes, d, s, quietPredicate(b, imm), which);
+    const bit = (n: number): V => b.and(b.shr(imm, b.k(n)), b.k(1));
+    const [one, two] = [bit(0), bit(1)];
+    // EQ is in EQ and LE, LT in LT and LE.
+    const equal = andX(b, b.x.op2(`${lanes}.eq`, d, s), maskX(b, b.eqz(one)));
+    const less = andX(b, b.x.op2(`${lanes}.lt`, d, s), maskX(b, b.xor(one, two)));
     const ordered = andX(b, numbersX(b, lanes, d), numbersX(b, lanes, s));
-    const results = [
-      b.x.op2(`${lanes}.eq`, d, s),
-      b.x.op2(`${lanes}.lt`, d, s),
-      b.x.op2(`${lanes}.le`, d, s),
-      b.x.op1('v128.not', ordered),
-    ];
-    const which = b.and(imm, b.k(3));
-    let r = zeroX(b);
-    results.forEach((x, i) => {
-      r = b.x.op2('v128.or', r, b.x.op2('v128.and', x, maskX(b, b.eq(which, b.k(i)))));
-    });
-    return b.x.op2('v128.xor', r, maskX(b, b.and(b.shr(imm, b.k(2)), b.k(1))));
+    const unordered = andX(b, notX(b, ordered), maskX(b, b.and(one, two)));
+    return b.x.op2('v128.xor', orX(b, orX(b, equal, less), unordered), maskX(b, bit(2)));
   };
-const compareScalar = (mnemonic: string, forms: string, k: Kind): AnyInsn =>
+const compareScalar = (mnemonic: string, forms: string, lanes: Lanes): AnyInsn =>
   insn(mnemonic, {
     sdm: `Vol 2A, ${mnemonic}`,
     forms,
-    cpuid: k === 'f32' ? 'sse' : 'sse2',
+    cpuid: lanes === 'f32x4' ? 'sse' : 'sse2',
     operands: { dst: 'rw', src: 'r', imm: 'r' },
     sem(b, { dst, src, imm }) {
       needSse(b);
-      const x = scalarValue(b, k, dst);
-      const y = scalarValue(b, k, src);
-      const p = b.read(imm);
-      comparable(b, k, x, y, quietPredicate(b, p));
-      const which = b.and(p, b.k(3));
-      const unordered = b.eqz(b.and(b.x.fcmp(k, 'eq', x, x), b.x.fcmp(k, 'eq', y, y)));
-      const pick = (i: number, v: typeof x) => b.and(b.eq(which, b.k(i)), v);
-      const hit = b.or(
-        b.or(pick(0, b.x.fcmp(k, 'eq', x, y)), pick(1, b.x.fcmp(k, 'lt', x, y))),
-        b.or(pick(2, b.x.fcmp(k, 'le', x, y)), pick(3, unordered)),
-      );
-      const all = b.sub(b.k(0), b.xor(hit, b.and(b.shr(p, b.k(2)), b.k(1))));
-      if (k === 'f32') setLow32(b, dst, all);
-      else setLow64(b, dst, all);
+      const s = lowest(b, kindOf(lanes), src);
+      const d = b.x.read(dst, false);
+      b.x.write(dst, withLowest(b, lanes, compareBy(lanes, LOWEST)(b, d, s, b.read(imm)), d), false);
     },
   });
 export const COMPARES: readonly AnyInsn[] = [
-  packedImm('CMPPS', 'NP 0F C2 /r Vx,Wx,Ib', comparePacked('f32x4'), 'sse'),
-  packedImm('CMPPD', '66 0F C2 /r Vx,Wx,Ib', comparePacked('f64x2')),
-  compareScalar('CMPSS', 'F3 0F C2 /r Vss,Wss,Ib', 'f32'),
-  compareScalar('CMPSD', 'F2 0F C2 /r Vsd,Wsd,Ib', 'f64'),
+  packedImm('CMPPS', 'NP 0F C2 /r Vx,Wx,Ib', compareBy('f32x4'), 'sse'),
+  packedImm('CMPPD', '66 0F C2 /r Vx,Wx,Ib', compareBy('f64x2')),
+  compareScalar('CMPSS', 'F3 0F C2 /r Vss,Wss,Ib', 'f32x4'),
+  compareScalar('CMPSD', 'F2 0F C2 /r Vsd,Wsd,Ib', 'f64x2'),
 ];

@@ -4,14 +4,13 @@
 import type { Builder, Operand, Readable, Subroutine } from '../stage/builder.ts';
 import { setFromEflags } from '../stage/flags.ts';
 import { EFLAGS } from '../state.ts';
-import { ADD, COMPARE, DIVIDE, MULTIPLY, ROUND_TO_INTEGER, SQUARE_ROOT } from './x87-float.ts';
-import { fromMemory, type MemoryKind } from './x87-memory.ts';
+import { ROUND_TO_INTEGER } from './x87-convert.ts';
+import { DIVIDE, REMAINDER, SCALE, SQUARE_ROOT } from './x87-divide.ts';
+import { ADD, COMPARE, MULTIPLY } from './x87-float.ts';
+import { fromInteger, fromMemory, type MemoryKind } from './x87-memory.ts';
+import { BIAS, isInRange, MAX_EXPONENT, SIGN, TOP } from './x87-round.ts';
 import { type Float, flagsOf, Unit } from './x87-unit.ts';
 import { C0, C1, C2, C3 } from './x87-word.ts';
-
-const SIGN = 0x8000;
-const MAX_EXPONENT = 0x7fff;
-const TOP = 1n << 63n;
 
 /** A source operand: what it needs is said now, before check(); it is read when the answer is called. */
 function source<V, X>(u: Unit<V, X>, o: Readable, kind: MemoryKind): () => Float<V> {
@@ -163,8 +162,56 @@ export function FRNDINT<V, X>(b: Builder<V, X>): void {
   const [n, status] = b.call(ROUND_TO_INTEGER, sig, se, u.word);
   u.accept(status);
   const shift = b.clz(n);
-  const exponent = b.select(n, b.sub(b.k(0x3fff + 63), shift), b.k(0));
+  const exponent = b.select(n, b.sub(b.k(BIAS + 63), shift), b.k(0));
   u.replace(top, { sig: b.shl(n, shift), se: b.or(exponent, b.and(se, b.k(SIGN))) });
   u.setStatus(flagsOf(b, status));
+  u.finish();
+}
+
+export function FSCALE<V, X>(b: Builder<V, X>): void {
+  const u = new Unit(b);
+  const [top, second] = [u.top(), u.st(b.k(16))];
+  u.require(top);
+  u.require(second);
+  u.check();
+  const [x, y] = [u.get(top), u.get(second)];
+  const [sig, status] = b.call(SCALE, x.sig, x.se, y.sig, y.se);
+  u.accept(status);
+  u.replace(top, { sig, se: status });
+  u.setStatus(undefined);
+  u.finish();
+}
+
+/** FPREM and FPREM1, where one step is enough: exponents less than 64 apart. */
+export const remainder =
+  (nearest: boolean) =>
+  <V, X>(b: Builder<V, X>): void => {
+    const u = new Unit(b);
+    const [top, second] = [u.top(), u.st(b.k(16))];
+    u.require(top);
+    u.require(second);
+    u.check();
+    const [x, y] = [u.get(top), u.get(second)];
+    const [sig, status] = b.call(REMAINDER, x.sig, x.se, y.sig, y.se, b.k(nearest ? 1 : 0));
+    u.accept(status);
+    u.replace(top, { sig, se: status });
+    u.setStatus(flagsOf(b, status), C0 | C2 | C3);
+    u.finish();
+  };
+
+/** Exponent and significand of a normal number. */
+export function FXTRACT<V, X>(b: Builder<V, X>): void {
+  const u = new Unit(b);
+  const top = u.top();
+  u.require(top);
+  const room = u.room();
+  u.check();
+  const { sig, se } = u.get(top);
+  const e = b.and(se, b.k(MAX_EXPONENT));
+  const isNormal = b.and(b.ltS(sig, b.k(0)), isInRange(b, e));
+  b.if(b.eqz(isNormal), () => b.slow());
+  u.replace(top, fromInteger(b, b.sub(e, b.k(BIAS))));
+  u.setStatus(undefined);
+  u.push(room, { sig, se: b.or(b.and(se, b.k(SIGN)), b.k(BIAS)) });
   u.finish();
 }

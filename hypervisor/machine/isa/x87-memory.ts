@@ -2,11 +2,8 @@
 
 import type { Builder, Operand, Readable } from '../stage/builder.ts';
 import { sz } from './operand.ts';
+import { BIAS, MAX_EXPONENT, SIGN, TOP } from './x87-round.ts';
 import type { Float } from './x87-unit.ts';
-
-const BIAS = 0x3fff;
-const MAX_EXPONENT = 0x7fff;
-const TOP = 1n << 63n;
 
 /** Ordinary numbers, zeros and infinities; denormals, which set DE, and NaNs are TypeScript's. */
 function fromFloat<V, X>(b: Builder<V, X>, bits: V, size: 4 | 8): Float<V> {
@@ -21,12 +18,13 @@ function fromFloat<V, X>(b: Builder<V, X>, bits: V, size: 4 | 8): Float<V> {
   return { sig: b.select(e, b.or(b.shr(f, b.k(1)), b.k(TOP)), b.k(0)), se: b.or(exponent, sign) };
 }
 
-function fromInteger<V, X>(b: Builder<V, X>, v: V): Float<V> {
+/** From a number of 64 bits with its sign. */
+export function fromInteger<V, X>(b: Builder<V, X>, v: V): Float<V> {
   const sign = b.sar(v, b.k(63));
   const magnitude = b.sub(b.xor(v, sign), sign);
   const n = b.clz(magnitude);
   const exponent = b.select(magnitude, b.sub(b.k(BIAS + 63), n), b.k(0));
-  return { sig: b.shl(magnitude, n), se: b.or(exponent, b.and(sign, b.k(0x8000))) };
+  return { sig: b.shl(magnitude, n), se: b.or(exponent, b.and(sign, b.k(SIGN))) };
 }
 
 export type MemoryKind = 'float' | 'integer';

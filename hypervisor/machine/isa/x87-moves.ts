@@ -6,14 +6,11 @@ import { condition } from '../stage/flags.ts';
 import { STATE } from '../state.ts';
 import { CR0 } from '../system/bits.ts';
 import { sz } from './operand.ts';
-import { ROUND_TO_INTEGER, TO_DOUBLE, TO_SINGLE } from './x87-float.ts';
+import { ROUND_TO_INTEGER, TO_DOUBLE, TO_SINGLE } from './x87-convert.ts';
 import { fromMemory, type MemoryKind, storeExtended } from './x87-memory.ts';
+import { BIAS, SIGN, TOP } from './x87-round.ts';
 import { type Float, flagsOf, Unit } from './x87-unit.ts';
-import { EXCEPTION_FLAGS, EXCEPTIONS, RC_ZERO, ROUNDING_SHIFT, STATUS_SHIFT } from './x87-word.ts';
-
-const SIGN = 0x8000;
-const INTEGER_BIT = 1n << 63n;
-const BIAS = 0x3fff;
+import { EXCEPTION_FLAGS, EXCEPTIONS, INITIAL, RC_ZERO, ROUNDING_SHIFT, STATUS_SHIFT } from './x87-word.ts';
 
 /** FLD and FILD. */
 export const load =
@@ -38,7 +35,7 @@ interface Constant {
   readonly tail: 'above' | 'below' | 'none';
 }
 export const CONSTANTS = {
-  FLD1: { exponent: BIAS, sig: INTEGER_BIT, tail: 'none' },
+  FLD1: { exponent: BIAS, sig: TOP, tail: 'none' },
   FLDZ: { exponent: 0, sig: 0n, tail: 'none' },
   FLDPI: { exponent: BIAS + 1, sig: 0xc90f_daa2_2168_c234n, tail: 'above' },
   FLDL2T: { exponent: BIAS + 1, sig: 0xd49a_784b_cd1b_8afen, tail: 'below' },
@@ -190,6 +187,16 @@ export function FNCLEX<V, X>(b: Builder<V, X>): void {
   u.check();
   u.word = b.and(u.word, b.k(~EXCEPTIONS));
   u.commit();
+}
+
+/** FNINIT; it leaves the registers' contents. */
+export function FNINIT<V, X>(b: Builder<V, X>): void {
+  const u = new Unit(b, false);
+  u.check();
+  u.word = b.k(INITIAL);
+  u.commit();
+  b.setState(STATE.fip, 8, b.k(0));
+  b.setState(STATE.fdp, 8, b.k(0));
 }
 
 export function FNOP<V, X>(b: Builder<V, X>): void {

@@ -9,7 +9,7 @@
 import type { Builder, Operand } from '../stage/builder.ts';
 import { STATE } from '../state.ts';
 import { CR0_EM_TS } from './sse-common.ts';
-import { SLOW } from './x87-float.ts';
+import { SLOW } from './x87-round.ts';
 import { C1, PENDING, PM, TAGS, TOP_MASK, TOP_SHIFT } from './x87-word.ts';
 
 /** A register's contents. */

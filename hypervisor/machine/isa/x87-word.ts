@@ -1,5 +1,5 @@
 // The x87 control, status and tag words as one: they lie side by side in the CPU's state, so that staged code reads and writes them at
-// once. Control word in bits 15:0, status word in 31:16, tag word in 47:32 (SDM Vol 1, 8.1.3, 8.1.5, 8.1.7).
+// once. Control word in bits 15:0, status word in 31:16, tag word in 47:32, last opcode in 63:48 (SDM Vol 1, 8.1.3 to 8.1.9).
 
 const STATUS = 16;
 export const TAGS = 32;
@@ -25,3 +25,5 @@ export const EXCEPTION_FLAGS = 0x3f;
 export const STATUS_SHIFT = 16;
 export const TOP_SHIFT: number = STATUS + 11;
 export const TOP_MASK: bigint = 7n << BigInt(TOP_SHIFT);
+/** As FNINIT leaves it: all exceptions masked, rounding to nearest of 64 bits, all registers empty. */
+export const INITIAL = 0xffff_0000_037fn;

@@ -3,6 +3,10 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import type { Lin } from '../../addresses.ts';
 import { flat64 } from '../../exec/flat64.ts';
+import { SUBROUTINE_SLOTS } from '../../exec/records.ts';
+import * as convert from '../../isa/x87-convert.ts';
+import * as divide from '../../isa/x87-divide.ts';
+import * as float from '../../isa/x87-float.ts';
 import { RAX, RBX, STATE } from '../../state.ts';
 import { CR0 } from '../bits.ts';
 
@@ -122,4 +126,10 @@ it('a store of ten bytes that faults on its second page writes nothing and pops 
   t.cpu.invlpg(0x31000 as Lin);
   expect(run(FSTP_T_RBX)[0]).toBe(UD);
   expect([...t.cpu.ram.u8.subarray(stored, stored + 10)]).toEqual([0, 0, 0, 0, 0, 0, 0, 0x80, 0xff, 0x3f]);
+});
+
+it('every subroutine has a slot of its own', () => {
+  const slots = [...Object.values(float), ...Object.values(divide), ...Object.values(convert)].map((f) => f.slot);
+  expect(new Set(slots).size).toBe(slots.length);
+  expect(Math.max(...slots)).toBeLessThan(SUBROUTINE_SLOTS);
 });
