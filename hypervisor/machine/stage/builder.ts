@@ -189,6 +189,8 @@ export interface SimdBuilder<V, X> {
   /** Two 64-bit halves to a vector, and lane i of 64 bits out of it. */
   make(lo: V, hi: V): X;
   lane(a: X, i: 0 | 1): V;
+  /** a with its element i, of 4 or 8 bytes, replaced. */
+  insert(a: X, size: 4 | 8, i: number, v: V): X;
   op1(name: SimdUnary, a: X): X;
   op2(name: SimdBinary, a: X, b: X): X;
   /** v128.bitselect: bits of a where mask is 1, of b where 0. */

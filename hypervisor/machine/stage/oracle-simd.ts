@@ -293,6 +293,11 @@ export function oracleSimd(b: SimdHost): SimdBuilder<bigint, bigint> {
     constant: (lo, hi) => BigInt.asUintN(64, lo) | (BigInt.asUintN(64, hi) << 64n),
     make: (lo, hi) => lo | (hi << 64n),
     lane: (a, i) => BigInt.asUintN(64, a >> BigInt(64 * i)),
+    insert: (a, size, i, v) =>
+      fromLanes(
+        lanes(a, size * 8).map((old, n) => (n === i ? v : old)),
+        size * 8,
+      ),
     op1: unary,
     op2: binary,
     bitselect: (a, c, m) => (a & m) | (c & ~m & U128),

@@ -142,6 +142,14 @@ export function createSimd(b: WasmBuilder): SimdBuilder<Val, XVal> {
       b.code.push(i);
       return b.take(I64, 64);
     },
+    insert(a, size, i, v) {
+      b.get(a.local);
+      if (size === 8) b.push64(v);
+      else b.push32(v);
+      op(size === 8 ? 'i64x2.replace_lane' : 'i32x4.replace_lane');
+      b.code.push(i);
+      return take();
+    },
     op1(name, a) {
       b.get(a.local);
       op(name);
