@@ -168,6 +168,12 @@ describe('receiving', () => {
     c.in(DATA);
     expect([c.irq.level, c.in(IIR), c.in(LSR), c.in(IIR), c.in(DATA), c.in(LSR)]).toEqual([true, 0xc6, 0xf1, 0xc1, 0, 0x60]);
   });
+  it('the buffer keeps the last character when there is no other', () => {
+    const c = ready();
+    c.uart.receive(bytes('a'));
+    c.timeline.runTo(2 * CHARACTER);
+    expect([c.in(DATA), c.in(LSR) & 1, c.in(DATA)]).toEqual([0x61, 0, 0x61]);
+  });
   it('clearing the FIFO drops what it holds', () => {
     const c = ready();
     c.uart.receive(bytes('abc'));

@@ -59,6 +59,8 @@ export interface UartState {
   /** Modem inputs as the other end drives them. */
   modem: number;
   rx: Character[];
+  /** The receiver's buffer register: what was read last. It keeps its value when there is nothing new. */
+  rbr: number;
   wire: Character[];
   /** The transmitter's interrupt is pending. */
   thri: boolean;
@@ -92,6 +94,7 @@ const powerOn = (): UartState => ({
   deltas: 0,
   modem: MODEM.CTS | MODEM.DSR | MODEM.DCD,
   rx: [],
+  rbr: 0,
   wire: [],
   thri: false,
   thriAt: -1,
@@ -286,17 +289,18 @@ export class Uart implements ByteDevice {
     this.#startTimeout();
   }
 
-  /** The CPU reads the receiver's buffer: the head of the FIFO. An empty one reads zero. */
+  /** The CPU reads the receiver's buffer: the head of the FIFO. */
   #take(): number {
     const s = this.state;
-    const character = s.rx.shift() ?? 0;
+    const character = s.rx.shift();
+    if (character !== undefined) s.rbr = character & 0xff;
     s.errors &= ~CHARACTER_ERRORS;
     if (s.rx.length > 0) s.errors |= s.rx[0]! >> 8;
     s.timedOut = false;
     this.#startTimeout();
     this.#arrive();
     this.#update();
-    return character & 0xff;
+    return s.rbr;
   }
 
   /** The character timeout of the FIFO mode: four character times since the last character came or was read. */
