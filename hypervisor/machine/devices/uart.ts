@@ -1,8 +1,7 @@
 // A 16550A (National PC16550D data sheet), wired as a PC wires it: OUT2 gates the interrupt onto the bus.
 //
 // What it sends leaves at once, and its status says so: a kernel that polls while it prints does not wait in virtual time. Only the *interrupt*
-// of an emptied transmitter comes a character's time after the write, so that a driver is called again and again instead of looping in one
-// interrupt. What it receives arrives at the programmed baud rate, and never overruns: the wire waits while the FIFO is full.
+// of an emptied transmitter comes a little after the write, so that a driver is called again and again instead of looping in one interrupt. What it receives arrives at the programmed baud rate, and never overruns: the wire waits while the FIFO is full.
 
 import type { Bus, IrqLine, Timeline, Timer } from './bus.ts';
 import { type ByteDevice, bytePorts } from './byte-ports.ts';
@@ -37,6 +36,8 @@ const TRIGGERS = [1, 4, 8, 14] as const;
 const WIRE_SIZE = 256;
 /** 1.8432 MHz, sixteen clocks a bit. */
 const BIT_NS = 16e9 / 1_843_200;
+/** From a write to the interrupt of the emptied transmitter: longer than a driver takes to look again, short beside a line of text. */
+const EMPTIED_NS = 10_000;
 
 /** The sooner of two moments, of which -1 is never. */
 const sooner = (a: number, b: number): number => (a < 0 ? b : b < 0 ? a : Math.min(a, b));
@@ -248,7 +249,7 @@ export class Uart implements ByteDevice {
     if (s.mcr & MCR_BITS.LOOP) this.#accept(byte);
     else this.#options.output(byte);
     s.thri = false;
-    s.thriAt = this.#options.timeline.now + this.#characterTime();
+    s.thriAt = this.#options.timeline.now + EMPTIED_NS;
   }
 
   #enable(ier: number): void {
