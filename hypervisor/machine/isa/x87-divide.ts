@@ -1,7 +1,22 @@
 // Quotient, square root, remainder and scaling of x87 values: x87-round.ts says what such functions take and answer.
 
 import type { Builder, Subroutine } from '../stage/builder.ts';
-import { BIAS, both, exponentOf, isInRange, isOrdinary, results, round, SIGN, SLOW, signOf, TOP } from './x87-round.ts';
+import {
+  BIAS,
+  both,
+  exponentOf,
+  infinities,
+  isInfinite,
+  isInRange,
+  isOrdinary,
+  MAX_EXPONENT,
+  results,
+  round,
+  SIGN,
+  SLOW,
+  signOf,
+  TOP,
+} from './x87-round.ts';
 import { C0, C1, C3 } from './x87-word.ts';
 
 /** One digit of a division by v, whose top bit is set (Knuth, TAOCP Vol 2, 4.3.1, algorithm D): (u * 2^32 + next) / v. */
@@ -44,8 +59,8 @@ export const DIVIDE: Subroutine = {
   sem(b, [aSig, aSe, bSig, bSe, word]) {
     const r = results(b);
     const ordinary = b.and(isOrdinary(b, aSig, aSe), isOrdinary(b, bSig, bSe));
-    b.if(b.and(ordinary, b.ne(bSig, b.k(0))), () => {
-      const sign = signOf(b, b.xor(aSe, bSe));
+    const sign = signOf(b, b.xor(aSe, bSe));
+    const finite = () => {
       b.if(
         aSig,
         () => {
@@ -61,6 +76,13 @@ export const DIVIDE: Subroutine = {
         },
         () => r.status.set(sign),
       );
+    };
+    b.if(b.and(ordinary, b.ne(bSig, b.k(0))), finite, () => {
+      // Infinity by infinity is invalid; a quotient is infinite or zero.
+      const { first, second, usable } = infinities(b, aSig, aSe, bSig, bSe);
+      r.sig.set(b.select(first, b.k(TOP), b.k(0)));
+      const value = b.or(b.select(first, b.k(MAX_EXPONENT), b.k(0)), sign);
+      r.status.set(b.select(b.and(usable, b.xor(first, second)), value, b.k(SLOW)));
     });
     return both(r);
   },
@@ -132,7 +154,7 @@ export const SCALE: Subroutine = {
   slot: 8,
   sem(b, [aSig, aSe, bSig, bSe]) {
     const r = results(b);
-    b.if(b.and(isOrdinary(b, aSig, aSe), isOrdinary(b, bSig, bSe)), () => {
+    b.if(b.and(b.or(isOrdinary(b, aSig, aSe), isInfinite(b, aSig, aSe)), isOrdinary(b, bSig, bSe)), () => {
       const eb = exponentOf(b, bSe);
       const some = b.leU(b.k(BIAS), eb);
       const n = b.select(some, b.shr(bSig, b.sub(b.k(BIAS + 63), eb)), b.k(0));
@@ -140,7 +162,8 @@ export const SCALE: Subroutine = {
       const scaled = b.select(signOf(b, bSe), b.sub(e, n), b.add(e, n));
       const fits = b.and(isInRange(b, scaled), b.ltU(eb, b.k(BIAS + 16)));
       r.sig.set(aSig);
-      r.status.set(b.select(aSig, b.select(fits, b.or(scaled, signOf(b, aSe)), b.k(SLOW)), aSe));
+      // Zero and infinity stay what they are.
+      r.status.set(b.select(isInRange(b, e), b.select(fits, b.or(scaled, signOf(b, aSe)), b.k(SLOW)), aSe));
     });
     return both(r);
   },

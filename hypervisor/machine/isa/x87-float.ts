@@ -5,6 +5,8 @@ import {
   BIAS,
   both,
   exponentOf,
+  infinities,
+  isInfinite,
   isOrdinary,
   MAX_EXPONENT,
   RC,
@@ -22,7 +24,7 @@ export const ADD: Subroutine = {
   slot: 0,
   sem(b, [aSig, aSe, bSig, bSe, word]) {
     const r = results(b);
-    b.if(b.and(isOrdinary(b, aSig, aSe), isOrdinary(b, bSig, bSe)), () => {
+    const finite = () => {
       const ea = exponentOf(b, aSe);
       const eb = exponentOf(b, bSe);
       const swap = b.or(b.ltU(ea, eb), b.and(b.eq(ea, eb), b.ltU(aSig, bSig)));
@@ -87,6 +89,14 @@ export const ADD: Subroutine = {
           r.status.set(b.select(differ, b.select(down, b.k(SIGN), b.k(0)), sign));
         },
       );
+    };
+    b.if(b.and(isOrdinary(b, aSig, aSe), isOrdinary(b, bSig, bSe)), finite, () => {
+      // Infinity less infinity is invalid.
+      const { first, second, usable } = infinities(b, aSig, aSe, bSig, bSe);
+      const differ = b.ne(signOf(b, b.xor(aSe, bSe)), b.k(0));
+      const invalid = b.and(b.and(first, second), differ);
+      r.sig.set(b.k(TOP));
+      r.status.set(b.select(b.and(usable, b.eqz(invalid)), b.select(first, aSe, bSe), b.k(SLOW)));
     });
     return both(r);
   },
@@ -97,8 +107,8 @@ export const MULTIPLY: Subroutine = {
   slot: 1,
   sem(b, [aSig, aSe, bSig, bSe, word]) {
     const r = results(b);
-    b.if(b.and(isOrdinary(b, aSig, aSe), isOrdinary(b, bSig, bSe)), () => {
-      const sign = signOf(b, b.xor(aSe, bSe));
+    const sign = signOf(b, b.xor(aSe, bSe));
+    const finite = () => {
       const hi = b.mulHighU(aSig, bSig);
       const lo = b.mul(aSig, bSig);
       b.if(
@@ -112,6 +122,13 @@ export const MULTIPLY: Subroutine = {
         },
         () => r.status.set(sign),
       );
+    };
+    b.if(b.and(isOrdinary(b, aSig, aSe), isOrdinary(b, bSig, bSe)), finite, () => {
+      // Infinity times zero is invalid.
+      const { usable } = infinities(b, aSig, aSe, bSig, bSe);
+      r.sig.set(b.k(TOP));
+      const valid = b.and(usable, b.and(b.ne(aSig, b.k(0)), b.ne(bSig, b.k(0))));
+      r.status.set(b.select(valid, b.or(b.k(MAX_EXPONENT), sign), b.k(SLOW)));
     });
     return both(r);
   },
@@ -121,8 +138,7 @@ export const MULTIPLY: Subroutine = {
 export const COMPARE: Subroutine = {
   slot: 7,
   sem<V, X>(b: Builder<V, X>, [aSig, aSe, bSig, bSe]: readonly [V, V, V, V, V]) {
-    const known = (sig: V, se: V): V =>
-      b.or(isOrdinary(b, sig, se), b.and(b.eq(exponentOf(b, se), b.k(MAX_EXPONENT)), b.eq(sig, b.k(TOP))));
+    const known = (sig: V, se: V): V => b.or(isOrdinary(b, sig, se), isInfinite(b, sig, se));
     const ea = exponentOf(b, aSe);
     const eb = exponentOf(b, bSe);
     const sameExponent = b.eq(ea, eb);

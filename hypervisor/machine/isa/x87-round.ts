@@ -32,6 +32,22 @@ export const isOrdinary = <V>(b: Builder<V>, sig: V, se: V): V => {
   return b.or(b.and(isInRange(b, e), b.ltS(sig, b.k(0))), b.eqz(b.or(e, sig)));
 };
 
+export const isInfinite = <V>(b: Builder<V>, sig: V, se: V): V => b.and(b.eq(exponentOf(b, se), b.k(MAX_EXPONENT)), b.eq(sig, b.k(TOP)));
+
+/** Of two operands, which are infinite; `usable`: one at least, and the other ordinary or infinite too. */
+export function infinities<V>(
+  b: Builder<V>,
+  aSig: V,
+  aSe: V,
+  bSig: V,
+  bSe: V,
+): { readonly first: V; readonly second: V; readonly usable: V } {
+  const first = isInfinite(b, aSig, aSe);
+  const second = isInfinite(b, bSig, bSe);
+  const ordinary = b.or(b.and(first, isOrdinary(b, bSig, bSe)), b.and(isOrdinary(b, aSig, aSe), second));
+  return { first, second, usable: b.or(ordinary, b.and(first, second)) };
+}
+
 export interface Result<V> {
   readonly sig: Var<V>;
   readonly status: Var<V>;

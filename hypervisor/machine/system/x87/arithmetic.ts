@@ -107,7 +107,8 @@ export function divide(a: F80, b: F80, env: Env): F80 {
     return infinity(sign);
   }
   if (kb === 'zero') {
-    env.flags |= EX.ZE;
+    // A division by zero reports no denormal operand, not even one that came from memory.
+    env.flags = (env.flags & ~EX.DE) | EX.ZE;
     return infinity(sign);
   }
   noteDenormal(env, ka, kb);
