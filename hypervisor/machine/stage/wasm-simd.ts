@@ -4,12 +4,15 @@ import { PARAM } from '../exec/records.ts';
 import { I32, I64, pushU, V128 } from '../exec/wasm.ts';
 import { STATE } from '../state.ts';
 import type { Readable, SimdBuilder, Writable } from './builder.ts';
+import { type Constant, foldVectors, identity, isOnes, isZero, shuffleOf, ZERO } from './simd-fold.ts';
 import { SIMD } from './simd-opcodes.ts';
 import type { WasmBuilder } from './wasm-builder.ts';
 import type { Val } from './wasm-values.ts';
 
 export interface XVal {
   readonly local: number;
+  /** Its value, where that is known. */
+  readonly known?: Constant;
 }
 
 const F_OPS = {
@@ -57,6 +60,32 @@ export function createSimd(b: WasmBuilder): SimdBuilder<Val, XVal> {
     const local = b.local(V128);
     b.set(local);
     return { local };
+  };
+  const constant = (known: Constant): XVal => {
+    op('v128.const');
+    for (const half of known) for (let i = 0n; i < 8n; i++) b.code.push(Number((half >> (8n * i)) & 0xffn));
+    return { ...take(), known };
+  };
+  const shuffle = (a: XVal, c: XVal, lanes: readonly number[]): XVal => {
+    b.get(a.local);
+    b.get(c.local);
+    op('i8x16.shuffle');
+    for (const l of lanes) b.code.push(l);
+    return take();
+  };
+  const binary = (name: string, a: XVal, c: XVal): XVal => {
+    b.get(a.local);
+    b.get(c.local);
+    op(name);
+    return take();
+  };
+  /** What comes out with no operation, where an operand is known. */
+  const folded = (name: string, a: XVal, c: XVal): XVal | undefined => {
+    const both = a.known && c.known && foldVectors(name, a.known, c.known);
+    if (both) return constant(both);
+    const same = (c.known && identity(name, c.known, true)) ?? (a.known && identity(name, a.known, false));
+    if (same === undefined) return undefined;
+    return same === 'zero' ? constant(ZERO) : c.known ? a : c;
   };
   const cells = new Map<object, { host: number; window: number }>();
   const cellOf = (o: Readable | Writable, write: boolean, aligned: boolean) => {
@@ -123,12 +152,17 @@ export function createSimd(b: WasmBuilder): SimdBuilder<Val, XVal> {
       b.get(v.local);
       memory('v128.store', STATE.xmm + n * 16);
     },
-    constant(lo, hi) {
-      op('v128.const');
-      for (const half of [lo, hi]) for (let i = 0n; i < 8n; i++) b.code.push(Number((half >> (8n * i)) & 0xffn));
-      return take();
-    },
+    constant: (lo, hi) => constant([BigInt.asUintN(64, lo), BigInt.asUintN(64, hi)]),
     make(lo, hi) {
+      if (lo.local < 0 && hi.local < 0) return constant([lo.c, hi.c]);
+      if (hi.local < 0 && hi.c === 0n) {
+        op('v128.const');
+        for (let i = 0; i < 16; i++) b.code.push(0);
+        b.push64(lo);
+        op('i64x2.replace_lane');
+        b.code.push(0);
+        return take();
+      }
       b.push64(lo);
       op('i64x2.splat');
       b.push64(hi);
@@ -137,6 +171,7 @@ export function createSimd(b: WasmBuilder): SimdBuilder<Val, XVal> {
       return take();
     },
     lane(a, i) {
+      if (a.known) return b.k(a.known[i]);
       b.get(a.local);
       op('i64x2.extract_lane');
       b.code.push(i);
@@ -156,12 +191,13 @@ export function createSimd(b: WasmBuilder): SimdBuilder<Val, XVal> {
       return take();
     },
     op2(name, a, c) {
-      b.get(a.local);
-      b.get(c.local);
-      op(name);
-      return take();
+      if (name !== 'i8x16.swizzle') return folded(name, a, c) ?? binary(name, a, c);
+      const lanes = c.known && shuffleOf(c.known);
+      return lanes ? shuffle(a, a, lanes) : binary(name, a, c);
     },
     bitselect(a, c, mask) {
+      if (mask.known && isOnes(mask.known)) return a;
+      if (mask.known && isZero(mask.known)) return c;
       b.get(a.local);
       b.get(c.local);
       b.get(mask.local);
@@ -174,13 +210,7 @@ export function createSimd(b: WasmBuilder): SimdBuilder<Val, XVal> {
       op(`${name}.${kind}`);
       return take();
     },
-    shuffle(a, c, lanes) {
-      b.get(a.local);
-      b.get(c.local);
-      op('i8x16.shuffle');
-      for (const l of lanes) b.code.push(l);
-      return take();
-    },
+    shuffle,
     bitmask(name, a) {
       b.get(a.local);
       op(`${name}.bitmask`);
