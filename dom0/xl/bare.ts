@@ -1,4 +1,5 @@
 // `ringworld bare`: runs a kernel or a BIOS on the emulated PC, with no hypervisor.
+import type { Machine } from '@ringworld/hypervisor';
 import { parseBareArguments, readBareMachine } from './bare-options.ts';
 import { Keyboard, nodeStream, nowhere } from './node-terminal.ts';
 import { type ByteStream, ConsoleOutput } from './output.ts';
@@ -7,7 +8,8 @@ import { EXIT } from './user-error.ts';
 /** After this much silence (ns of virtual time) waiting for a pipe takes as long as it does; see create.ts. */
 const PATIENCE_NS = 60e9;
 
-export async function bare(args: string[]): Promise<number> {
+/** `observe` is shown the machine before it runs. */
+export async function bare(args: string[], observe?: (machine: Machine) => void): Promise<number> {
   const options = parseBareArguments(args);
   if (options.help) return (await import('./help.ts')).help([]);
   let output: ConsoleOutput | null = null;
@@ -50,6 +52,7 @@ export async function bare(args: string[]): Promise<number> {
     note: complain,
     log: options.verbose ? (line) => void process.stderr.write(`${line}\n`) : null,
   });
+  observe?.(session.pc.board.machine);
   if (!options.foreground) {
     keyboard = new Keyboard({
       typed: (bytes) => {

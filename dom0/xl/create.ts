@@ -1,4 +1,6 @@
 // `ringworld create`: runs domains in the foreground.
+
+import type { Machine } from '@ringworld/hypervisor';
 import { formatUuid } from '../toolstack/xlcfg.ts';
 import { parseCreateArguments, readGuests } from './create-options.ts';
 import { Keyboard, nodeStream, nowhere } from './node-terminal.ts';
@@ -11,7 +13,8 @@ import { EXIT, UserError } from './user-error.ts';
  */
 const PATIENCE_NS = 60e9;
 
-export async function create(args: string[]): Promise<number> {
+/** `observe` is shown the machine before it runs. */
+export async function create(args: string[], observe?: (machine: Machine) => void): Promise<number> {
   const options = parseCreateArguments(args);
   if (options.help) return (await import('./help.ts')).help([]);
   let output: ConsoleOutput | null = null;
@@ -66,6 +69,7 @@ export async function create(args: string[]): Promise<number> {
     note: complain,
     log: options.verbose ? (line) => void process.stderr.write(`${line}\n`) : null,
   });
+  observe?.(session.host.machine);
   if (options.console) {
     keyboard = new Keyboard({
       typed: (bytes) => {

@@ -6,6 +6,7 @@ const TEXT = `Usage: ringworld COMMAND [ARGUMENTS]
   create [OPTIONS] FILE.cfg... [KEY=VALUE...]   switch a machine on and run domains from xl.cfg files
   create [OPTIONS] --kernel FILE [KEY=VALUE...] the same without a file
   bare [OPTIONS] IMAGE|FILE.cfg [KEY=VALUE...]  run a kernel or a BIOS on the PC itself, without a hypervisor
+  profile [create|bare] ARGUMENTS...            the same, and then where the time went: by part of the emulator, by guest symbol
   demo                                          run the two built-in hello guests and show what they did
   info                                          what this machine and its hypervisor are
   help, --version
@@ -32,6 +33,11 @@ bare has the same options, and these:
       --protocol NAME   linux64, linux32, pvh, multiboot1 or multiboot2; as the image says unless given (modules=['FILE ARGUMENTS'])
       --cpu NAME        CPUID profile
   The first serial port is on standard output and input (-F: output only; Ctrl-] leaves); -v shows what is written to the debug ports.
+
+Options of profile:
+      --system-map FILE names for guest addresses: a System.map, the guest's /proc/kallsyms, or an ELF file
+      --every N         look where the guest is each N virtual cycles (50000)
+      --profile-json FILE the figures as JSON
 
 KEY=VALUE overrides a setting of the files. Several domains run side by side; their lines are marked "(name) ".
 

@@ -6,6 +6,7 @@ type Command = (args: string[]) => Promise<number>;
 const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   bare: async () => (await import('./bare.ts')).bare,
   create: async () => (await import('./create.ts')).create,
+  profile: async () => (await import('./profile.ts')).profile,
   demo: async () => (await import('./demo.ts')).demo,
   info: async () => (await import('./info.ts')).info,
   help: async () => (await import('./help.ts')).help,
