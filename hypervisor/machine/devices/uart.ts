@@ -1,7 +1,8 @@
 // A 16550A (National PC16550D data sheet), wired as a PC wires it: OUT2 gates the interrupt onto the bus.
 //
 // What it sends leaves at once, and its status says so: a kernel that polls while it prints does not wait in virtual time. Only the *interrupt*
-// of an emptied transmitter comes a little after the write, so that a driver is called again and again instead of looping in one interrupt. What it receives arrives at the programmed baud rate, and never overruns: the wire waits while the FIFO is full.
+// of an emptied transmitter comes a little after the write, so that a driver is called again and again instead of looping in one interrupt.
+// What it receives arrives at the programmed baud rate, and never overruns: the wire waits while the FIFO is full.
 
 import type { Bus, IrqLine, Timeline, Timer } from './bus.ts';
 import { type ByteDevice, bytePorts } from './byte-ports.ts';
