@@ -1,10 +1,10 @@
-// As sse-float.spec.ts, with many more cases, in every code size, and in the interpreter.
+// As sse-float.spec.ts, with many more cases, in every code size, in the interpreter and in the JIT.
 
 import { afterAll, beforeEach, describe, expect, it } from 'vitest';
 import { FAMILIES } from '../isa/index.ts';
 import { HANDLERS } from '../system/execute.ts';
 import { conformance } from './conformance.ts';
-import { interpreterExecutor, systemExecutor } from './interpreter-executor.ts';
+import { interpreterExecutor, jitExecutor, systemExecutor } from './interpreter-executor.ts';
 import { nodeNative } from './node-native.ts';
 import { oracleExecutor } from './oracle-executor.ts';
 
@@ -26,7 +26,7 @@ describe.skipIf(!hasNative).each([
   [16, 100],
 ] as const)('as the host has it, in %i-bit code, %i cases each', (bits, each) => {
   it.each(instructions.map((i) => [i.mnemonic, i] as const))('%s', (_, insn) => {
-    const executors = [...(hasNative ? [native] : []), systemExecutor(), interpreterExecutor(), oracleExecutor];
+    const executors = [...(hasNative ? [native] : []), systemExecutor(), interpreterExecutor(), jitExecutor(), oracleExecutor];
     const report = conformance({ instructions: [insn], bits, seed: 20 + bits, each, executors });
     expect([...report.differences.values()].flat().slice(0, 6)).toEqual([]);
   });

@@ -105,6 +105,8 @@ export class JitBuilder extends WasmBuilder {
   /** Values that stand for the register's own local until the register is written. */
   private outstanding: Val[][] = Array.from({ length: 16 }, () => []);
   private bits = new Uint8Array(16).fill(64);
+  /** Counts what happens to registers. */
+  private changes = 0;
   private syms: { sym: number; off: number }[] = [];
   private nextSym = 0;
   /** Nesting outside any construct of an instruction. */
@@ -221,6 +223,7 @@ export class JitBuilder extends WasmBuilder {
     const n = (at - STATE.gpr) >> 3;
     const local = this.gpr[n]!;
     if (v.local === local) return;
+    this.changes++;
     this.used |= 1 << n;
     this.dirty |= 1 << n;
     this.snapshot(n);
@@ -353,8 +356,10 @@ export class JitBuilder extends WasmBuilder {
       return;
     }
     this.settleValues();
+    const before = this.changes;
     this.lazy.branch(() => super.if(c, then, otherwise && (() => this.lazy.arm(otherwise))));
-    this.mergeRegisters();
+    // A branch that only leaves, as the checks of SSE and x87 do, keeps what is known.
+    if (this.changes !== before) this.mergeRegisters();
   }
   override while(cond: () => Val, body: () => void): void {
     this.settleValues();
@@ -371,6 +376,7 @@ export class JitBuilder extends WasmBuilder {
     for (let n = 0; n < 16; n++) this.snapshot(n);
   }
   private mergeRegisters(): void {
+    this.changes++;
     this.bits.fill(64);
     for (let n = 0; n < 16; n++) this.syms[n] = { sym: this.nextSym++, off: 0 };
   }
