@@ -10,7 +10,7 @@ import { isNull, SYS } from './descriptor.ts';
 import { inUse, setPkru } from './extended-state.ts';
 import { loadBytes } from './linear.ts';
 import { is64, isLongMode, next, requireCpl0 } from './mode.ts';
-import { effectiveOffset, isMem, mask, operandLinear, readOperand, setGpr, writeOperand } from './operands.ts';
+import { canonicalLinear, effectiveOffset, isMem, mask, operandLinear, readOperand, setGpr, writeOperand } from './operands.ts';
 import type { SystemCpu } from './ports.ts';
 import type { CpuProfile } from './profiles/profile.ts';
 import { XCR0_X87, xcr0Of } from './xstate.ts';
@@ -220,6 +220,11 @@ function invlpg(cpu: SystemCpu, d: Decoded): boolean {
   if (!requireCpl0(cpu)) return false;
   const m = d.operands[0];
   if (!isMem(m)) return cpu.fault(EXC.UD);
+  const quick = is64(cpu) ? canonicalLinear(cpu, d, m, 1) : undefined;
+  if (quick !== undefined) {
+    cpu.invlpg(quick);
+    return next(cpu, d);
+  }
   const offset = effectiveOffset(cpu, d, m);
   const base = BigInt(is64(cpu) && m.seg < 4 ? 0 : cpu.segBase(m.seg));
   const lin = Number(is64(cpu) ? BigInt.asIntN(64, base + offset) : (base + offset) & 0xffffffffn) as Lin;

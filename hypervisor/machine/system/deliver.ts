@@ -2,13 +2,13 @@
 // (6.15, Table 6-5).
 
 import type { Lin } from '../addresses.ts';
-import { linFromHalves } from '../addresses.ts';
+import { isCanonical, linFromHalves, linHi, linLo } from '../addresses.ts';
 import { CS, DS, EFLAGS, ES, FS, GS, RSP, SEG, SS, STATE } from '../state.ts';
 import { EXC, hasErrorCode } from './bits.ts';
 import type { Descriptor } from './descriptor.ts';
 import { isNull, markAccessed, readDescriptor, SYS, selectorError } from './descriptor.ts';
 import { offsetFits } from './far.ts';
-import { load } from './linear.ts';
+import { load, word } from './linear.ts';
 import { isLongMode, isProtected, isVm86, setCpl } from './mode.ts';
 import type { SystemCpu } from './ports.ts';
 import { commitCs, commitSegment, loadRealSegment, setNull } from './segments.ts';
@@ -54,27 +54,29 @@ interface Gate {
   readonly ist: number;
 }
 
+/** A function of the module: an inner one costs at every call (tsx names it). */
+function badGate(cpu: SystemCpu, vector: number, e: Delivery, ext: number): undefined {
+  cpu.fault(vector, idtError(e.vector, ext));
+  return undefined;
+}
+
 function readGate(cpu: SystemCpu, e: Delivery, ext: number): Gate | undefined {
   const long = isLongMode(cpu);
   const size = long ? 16 : 8;
-  const error = idtError(e.vector, ext);
-  const bad = (vector: number): undefined => {
-    cpu.fault(vector, error);
-    return undefined;
-  };
-  if (e.vector * size + size - 1 > cpu.u32(STATE.idtrLimit)) return bad(EXC.GP);
-  const at = cpu.lin(STATE.idtrBase) + e.vector * size;
-  const lo = load(cpu, at as Lin, 4, true);
-  const hi = lo === undefined ? undefined : load(cpu, (at + 4) as Lin, 4, true);
-  const upper = hi === undefined ? undefined : long ? load(cpu, (at + 8) as Lin, 4, true) : 0;
-  if (lo === undefined || hi === undefined || upper === undefined) return undefined;
+  if (e.vector * size + size - 1 > cpu.u32(STATE.idtrLimit)) return badGate(cpu, EXC.GP, e, ext);
+  const p = cpu.probe((cpu.lin(STATE.idtrBase) + e.vector * size) as Lin, size, false, true);
+  if (p === 0) return undefined;
+  const { u8 } = cpu.ram;
+  const lo = word(u8, p);
+  const hi = word(u8, p + 4);
+  const upper = long ? word(u8, p + 8) : 0;
   const type = (hi >>> 8) & 31;
   const task = type === SYS.taskGate && !long;
   const wide = type === SYS.interruptGate || type === SYS.trapGate;
   const narrow = type === SYS.interruptGate16 || type === SYS.trapGate16;
-  if (!wide && !task && (long || !narrow)) return bad(EXC.GP);
-  if (e.kind === 'soft' && ((hi >>> 13) & 3) < cpu.cpl) return bad(EXC.GP);
-  if (!(hi & 0x8000)) return bad(EXC.NP);
+  if (!wide && !task && (long || !narrow)) return badGate(cpu, EXC.GP, e, ext);
+  if (e.kind === 'soft' && ((hi >>> 13) & 3) < cpu.cpl) return badGate(cpu, EXC.GP, e, ext);
+  if (!(hi & 0x8000)) return badGate(cpu, EXC.NP, e, ext);
   const low = (lo & 0xffff) | (wide ? hi & 0xffff0000 : 0);
   return { selector: lo >>> 16, offset: linFromHalves(low, upper), type, ist: long ? hi & 7 : 0 };
 }
@@ -105,13 +107,12 @@ function deliverProtected(cpu: SystemCpu, e: Delivery): boolean {
   const code = readDescriptor(cpu, gate.selector, EXC.GP, ext);
   if (!code) return false;
   const long = isLongMode(cpu);
-  const gp = () => cpu.fault(EXC.GP, selectorError(gate.selector, ext));
-  if (!code.isCode || code.dpl > cpu.cpl) return gp();
-  if (long && (code.attributes & (SEG.l | SEG.db)) !== SEG.l) return gp();
+  if (!code.isCode || code.dpl > cpu.cpl || (long && (code.attributes & (SEG.l | SEG.db)) !== SEG.l))
+    return cpu.fault(EXC.GP, selectorError(gate.selector, ext));
   if (!code.isPresent) return cpu.fault(EXC.NP, selectorError(gate.selector, ext));
   const cpl = code.isConforming ? cpu.cpl : code.dpl;
   // From vm86 a handler must run at level 0 (SDM Vol 3B, 20.3).
-  if (isVm86(cpu) && cpl !== 0) return gp();
+  if (isVm86(cpu) && cpl !== 0) return cpu.fault(EXC.GP, selectorError(gate.selector, ext));
   return long ? deliverLong(cpu, e, gate, code, cpl, ext) : deliverLegacy(cpu, e, gate, code, cpl, ext);
 }
 
@@ -119,16 +120,52 @@ function deliverLong(cpu: SystemCpu, e: Delivery, gate: Gate, code: Descriptor, 
   const inner = cpl < cpu.cpl;
   const rsp = gate.ist || inner ? longInnerRsp(cpu, cpl, gate.ist, ext) : cpu.regLin(RSP);
   if (rsp === undefined) return false;
-  const stack = longStack(cpu, rsp - (((rsp % 16) + 16) % 16), cpl, ext);
-  const frame = [cpu.selector(SS), cpu.reg(RSP), savedFlags(cpu, e), cpu.selector(CS), e.returnRip];
-  if (!offsetFits(cpu, code, gate.offset) || !stack.pushAll(frame, 8)) return false;
-  if (e.errorCode >= 0 && !stack.push(e.errorCode, 8)) return false;
+  if (!offsetFits(cpu, code, gate.offset)) return false;
+  const sp = pushLongFrame(cpu, e, rsp - (((rsp % 16) + 16) % 16), cpl, ext);
+  if (sp === undefined) return false;
   if (!commitCs(cpu, gate.selector, code, cpl)) return false;
   if (inner) setNull(cpu, SS, cpl);
-  cpu.setRegLin(RSP, stack.sp);
+  cpu.setRegLin(RSP, sp);
   setCpl(cpu, cpl);
   enterHandler(cpu, gate);
   return true;
+}
+
+/**
+ * SS, RSP, RFLAGS, CS, RIP and the error code below `top`, a multiple of 16; the new RSP. A frame within one page of RAM, as nearly all are,
+ * is probed once, at its top, where a page fault would be met first.
+ */
+function pushLongFrame(cpu: SystemCpu, e: Delivery, top: number, cpl: number, ext: number): number | undefined {
+  const bytes = e.errorCode >= 0 ? 48 : 40;
+  const flags = savedFlags(cpu, e);
+  const offset = ((top % 4096) + 4096) % 4096;
+  if (offset >= bytes && isCanonical((top - 1) as Lin)) {
+    const p = cpu.probe((top - 8) as Lin, 8, true, cpl < 3);
+    if (p === 0) return undefined;
+    // Below is the window for memory that TypeScript must watch.
+    if (p >= cpu.ram.base) {
+      const { u32 } = cpu.ram;
+      const w = p >>> 2;
+      u32[w] = cpu.selector(SS);
+      u32[w + 1] = 0;
+      u32[w - 2] = cpu.regLo(RSP);
+      u32[w - 1] = cpu.regHi(RSP);
+      u32[w - 4] = flags;
+      u32[w - 3] = 0;
+      u32[w - 6] = cpu.selector(CS);
+      u32[w - 5] = 0;
+      u32[w - 8] = linLo(e.returnRip);
+      u32[w - 7] = linHi(e.returnRip);
+      if (bytes === 48) {
+        u32[w - 10] = e.errorCode;
+        u32[w - 9] = 0;
+      }
+      return top - bytes;
+    }
+  }
+  const stack = longStack(cpu, top, cpl, ext);
+  if (!stack.pushAll([cpu.selector(SS), cpu.reg(RSP), flags, cpu.selector(CS), e.returnRip], 8)) return undefined;
+  return e.errorCode >= 0 && !stack.push(e.errorCode, 8) ? undefined : stack.sp;
 }
 
 function deliverLegacy(cpu: SystemCpu, e: Delivery, gate: Gate, code: Descriptor, cpl: number, ext: number): boolean {

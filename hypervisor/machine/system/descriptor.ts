@@ -90,10 +90,20 @@ export function readDescriptor(cpu: SystemCpu, selector: number, vector: number 
   return readDescriptorAt(cpu, selector, at);
 }
 
+/** Descriptors as they were last parsed, by index: every entry to and exit from a kernel reads the same few. */
+const parsed: (Descriptor | undefined)[] = new Array(64).fill(undefined);
+
 export function readDescriptorAt(cpu: SystemCpu, selector: number, at: Lin): Descriptor | undefined {
   const p = cpu.probe(at, 8, false, true);
   if (p === 0) return undefined;
-  return parseDescriptor(selector, at, word(cpu.ram.u8, p), word(cpu.ram.u8, p + 4));
+  const lo = word(cpu.ram.u8, p);
+  const hi = word(cpu.ram.u8, p + 4);
+  const slot = (selector >>> 3) & 63;
+  const known = parsed[slot];
+  if (known !== undefined && known.selector === selector && known.at === at && known.lo === lo && known.hi === hi) return known;
+  const d = parseDescriptor(selector, at, lo, hi);
+  parsed[slot] = d;
+  return d;
 }
 
 /** Upper 8 bytes of a 16-byte system descriptor in long mode; its type field must be zero (SDM Vol 3A, 5.8.3.1). */

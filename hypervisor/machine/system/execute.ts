@@ -6,7 +6,7 @@
 
 import type { Decoded } from '../isa/decoded.ts';
 import { formsOf } from '../isa/forms.ts';
-import type { Check } from '../isa/insn.ts';
+import type { AnyInsn, Check } from '../isa/insn.ts';
 import { EXC } from './bits.ts';
 import { controlHandlers } from './control.ts';
 import { debugHandlers } from './debug.ts';
@@ -20,6 +20,7 @@ import { ioHandlers } from './io.ts';
 import { is64, isProtected } from './mode.ts';
 import type { SystemCpu } from './ports.ts';
 import { processorHandlers } from './processor.ts';
+import type { CpuProfile } from './profiles/profile.ts';
 import { segmentHandlers } from './segment-insns.ts';
 import { sseArithmeticHandlers } from './sse/arithmetic-insns.ts';
 import { sseConvertHandlers } from './sse/convert-insns.ts';
@@ -81,10 +82,36 @@ function simdRefused(cpu: SystemCpu, d: Decoded): boolean {
 
 /** Carries out one instruction. A mnemonic without a handler, or one whose CPUID feature is absent, is #UD. */
 export function executeSystem(cpu: SystemCpu, d: Decoded): boolean {
-  const { mnemonic, cpuid, check, sem } = d.insn;
+  if (cpu.profile !== preparedFor) {
+    prepared.clear();
+    preparedFor = cpu.profile;
+  }
+  let ready = prepared.get(d.insn);
+  if (ready === undefined) {
+    ready = prepare(cpu, d.insn);
+    prepared.set(d.insn, ready);
+  }
+  for (const c of ready.checks) if (!passes(cpu, c)) return false;
+  // By name after all: tests put handlers of their own into the table.
+  return (ready.handler ?? HANDLERS.get(d.insn.mnemonic) ?? undefinedOpcode)(cpu, d);
+}
+
+interface Ready {
+  /** Undefined: the one in the table. */
+  readonly handler: Handler | undefined;
+  readonly checks: readonly Check[];
+}
+/** Whether an instruction may be carried out on the processor that asked last, and what must hold. */
+const prepared = new Map<AnyInsn, Ready>();
+let preparedFor: CpuProfile | undefined;
+const NO_CHECKS: readonly Check[] = [];
+const undefinedOpcode: Handler = (cpu) => cpu.fault(EXC.UD);
+
+function prepare(cpu: SystemCpu, insn: AnyInsn): Ready {
+  const { mnemonic, cpuid, check, sem } = insn;
   const handler = HANDLERS.get(mnemonic);
-  if (!handler && sem && cpuid && /^(mmx|s?sse|aes|pclmul|sha)/.test(cpuid) && cpu.profile.features.has(cpuid)) return simdRefused(cpu, d);
-  if (!handler || (cpuid !== undefined && !cpu.profile.features.has(cpuid))) return cpu.fault(EXC.UD);
-  if (check !== undefined) for (const c of typeof check === 'string' ? [check] : check) if (!passes(cpu, c)) return false;
-  return handler(cpu, d);
+  const offered = cpuid === undefined || cpu.profile.features.has(cpuid);
+  if (!handler && sem && cpuid && /^(mmx|s?sse|aes|pclmul|sha)/.test(cpuid) && offered) return { handler: simdRefused, checks: NO_CHECKS };
+  if (!handler || !offered) return { handler: undefinedOpcode, checks: NO_CHECKS };
+  return { handler: undefined, checks: check === undefined ? NO_CHECKS : typeof check === 'string' ? [check] : check };
 }

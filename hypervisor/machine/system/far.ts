@@ -223,11 +223,11 @@ export function checkReturnSs(cpu: SystemCpu, selector: number, rpl: number, cod
   return d;
 }
 
-/** Loads CS:RIP and SS:RSP of an outer (or, for IRETQ, any) level. */
+/** Loads CS:RIP and SS:RSP of an outer (or, for IRETQ, any) level. The caller then says modeChanged(). */
 export function commitReturn(
   cpu: SystemCpu,
   cs: { selector: number; d: Descriptor; rip: number },
-  ss: { selector: number; d: Descriptor | 'null'; rsp: bigint },
+  ss: { selector: number; d: Descriptor | 'null'; rspLo: number; rspHi: number },
 ): boolean {
   const rpl = cs.selector & 3;
   const outer = rpl > cpu.cpl;
@@ -236,13 +236,12 @@ export function commitReturn(
   if (!commitCs(cpu, cs.selector, cs.d, rpl)) return false;
   if (ss.d === 'null') setNull(cpu, SS, ss.selector);
   else if (!commitSegment(cpu, SS, ss.selector, ss.d)) return false;
-  if (isLongCode(cpu, cs.d)) cpu.setReg(RSP, ss.rsp);
-  else if (cpu.segAttributes(SS) & SEG.db) cpu.setReg(RSP, ss.rsp & 0xffffffffn);
-  else cpu.setReg(RSP, (cpu.reg(RSP) & ~0xffffn) | (ss.rsp & 0xffffn));
+  if (isLongCode(cpu, cs.d)) cpu.setRegHalves(RSP, ss.rspLo, ss.rspHi);
+  else if (cpu.segAttributes(SS) & SEG.db) cpu.setRegHalves(RSP, ss.rspLo, 0);
+  else cpu.setRegHalves(RSP, (cpu.regLo(RSP) & ~0xffff) | (ss.rspLo & 0xffff), cpu.regHi(RSP));
   cpu.rip = cs.rip as Lin;
   setCpl(cpu, rpl);
   if (outer) dropInnerSegments(cpu);
-  cpu.modeChanged();
   return true;
 }
 
@@ -276,7 +275,10 @@ function returnFar(cpu: SystemCpu, d: Decoded): boolean {
   if (rsp === undefined || ss === undefined) return false;
   const ssd = checkReturnSs(cpu, ss, rpl, code);
   if (!ssd) return false;
-  if (!commitReturn(cpu, { selector, d: code, rip }, { selector: ss, d: ssd, rsp })) return false;
+  const rspLo = Number(BigInt.asIntN(32, rsp));
+  const rspHi = Number(BigInt.asIntN(32, rsp >> 32n));
+  if (!commitReturn(cpu, { selector, d: code, rip }, { selector: ss, d: ssd, rspLo, rspHi })) return false;
+  cpu.modeChanged();
   // The parameters lie on the outer stack as well (SDM Vol 2, RET).
   if (release) {
     const outer = currentStack(cpu);

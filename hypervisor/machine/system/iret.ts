@@ -1,7 +1,7 @@
 // IRET, IRETD and IRETQ (SDM Vol 2A, IRET/IRETD/IRETQ): real mode, vm86 with IOPL 3, protected mode to the same or an outer level or to
 // vm86, and long mode. A nested-task return (NT set) is in task.ts.
 
-import type { Lin } from '../addresses.ts';
+import { isCanonical, type Lin, linFromHalves } from '../addresses.ts';
 import type { Decoded } from '../isa/decoded.ts';
 import { ARITHMETIC_FLAGS, CS, DS, EFLAGS, ES, FS, GS, RSP, SS, STATE } from '../state.ts';
 import { CR4, EXC } from './bits.ts';
@@ -76,12 +76,46 @@ function iretToVm86(cpu: SystemCpu, stack: ReturnType<typeof currentStack>, eip:
   return virtualInterruptDue(cpu) ? cpu.fault(EXC.GP, 0) : true;
 }
 
+/**
+ * IRETQ of a kernel whose frame lies in one page of RAM, without BigInt; undefined where it does not. The five words are popped by one
+ * probe: a page fault would be met at the first.
+ */
+function iretq(cpu: SystemCpu): boolean | undefined {
+  const sp = cpu.regLin(RSP);
+  const offset = ((sp % 4096) + 4096) % 4096;
+  if (offset > 4096 - 40 || (offset & 7) !== 0 || !isCanonical(sp)) return undefined;
+  const p = cpu.probe(sp, 40, false);
+  if (p === 0) return false;
+  if (p < cpu.ram.base) return undefined;
+  const { u32 } = cpu.ram;
+  const w = p >>> 2;
+  const rip = linFromHalves(u32[w]!, u32[w + 1]!);
+  const cs = u32[w + 2]! & 0xffff;
+  const flags = u32[w + 4]! | 0;
+  const rspLo = u32[w + 6]! | 0;
+  const rspHi = u32[w + 7]! | 0;
+  const ss = u32[w + 8]! & 0xffff;
+  const code = checkReturnCs(cpu, cs);
+  if (!code) return false;
+  const after = flagsAfterReturn(cpu, flags, cpu.cpl, 8);
+  const ssd = checkReturnSs(cpu, ss, cs & 3, code);
+  if (!ssd || !offsetFits(cpu, code, rip)) return false;
+  if (!commitReturn(cpu, { selector: cs, d: code, rip }, { selector: ss, d: ssd, rspLo, rspHi })) return false;
+  cpu.rflags = after;
+  cpu.modeChanged();
+  return virtualInterruptDue(cpu) ? cpu.fault(EXC.GP, 0) : true;
+}
+
 export function iret(cpu: SystemCpu, d: Decoded): boolean {
   const size = d.opSize;
   cpu.thread.nmiBlocked = false;
   if (!isProtected(cpu)) return iretReal(cpu, size);
   const { cpl } = cpu;
   if (cpu.lo(STATE.eflags) & EFLAGS.NT) return isLongMode(cpu) ? cpu.fault(EXC.GP, 0) : returnFromTask(cpu, nextRip(cpu, d));
+  if (size === 8 && cpl < 3) {
+    const done = iretq(cpu);
+    if (done !== undefined) return done;
+  }
   const stack = currentStack(cpu);
   const rip = stack.pop(size);
   const cs = rip === undefined ? undefined : stack.popSelector(size);
@@ -106,7 +140,9 @@ export function iret(cpu: SystemCpu, d: Decoded): boolean {
   if (rsp === undefined || ss === undefined) return false;
   const ssd = checkReturnSs(cpu, ss, rpl, code);
   if (!ssd || !offsetFits(cpu, code, rip)) return false;
-  if (!commitReturn(cpu, { selector: cs, d: code, rip }, { selector: ss, d: ssd, rsp })) return false;
+  const rspLo = Number(BigInt.asIntN(32, rsp));
+  const rspHi = Number(BigInt.asIntN(32, rsp >> 32n));
+  if (!commitReturn(cpu, { selector: cs, d: code, rip }, { selector: ss, d: ssd, rspLo, rspHi })) return false;
   cpu.rflags = after;
   cpu.modeChanged();
   return virtualInterruptDue(cpu) ? cpu.fault(EXC.GP, 0) : true;

@@ -1,7 +1,7 @@
 // Reads and writes of linear memory by the slow paths, through Cpu.probe(). A value that could not be read, because a fault was recorded,
 // is `undefined`, so the compiler makes every caller look.
 
-import type { Lin } from '../addresses.ts';
+import { type Lin, linFromHalves } from '../addresses.ts';
 import type { Cpu } from '../cpu-api.ts';
 
 /** Unsigned value of 1, 2 or 4 bytes. */
@@ -34,9 +34,30 @@ export const word = (m: Uint8Array, p: number): number => (m[p]! | (m[p + 1]! <<
 export function store(cpu: Cpu, lin: Lin, size: number, value: number, supervisor = false): boolean {
   const p = cpu.probe(lin, size, true, supervisor);
   if (p === 0) return false;
-  for (let i = 0; i < size; i++) cpu.ram.u8[p + i] = value >>> (8 * i);
+  if (size === 4 && (p & 3) === 0) cpu.ram.u32[p >>> 2] = value;
+  else for (let i = 0; i < size; i++) cpu.ram.u8[p + i] = value >>> (8 * i);
   cpu.commit(p);
   return true;
+}
+
+/** Stores 8 bytes given as halves. */
+export function storeHalves(cpu: Cpu, lin: Lin, lo: number, hi: number, supervisor = false): boolean {
+  const p = cpu.probe(lin, 8, true, supervisor);
+  if (p === 0) return false;
+  const { u8 } = cpu.ram;
+  for (let i = 0; i < 4; i++) {
+    u8[p + i] = lo >>> (8 * i);
+    u8[p + 4 + i] = hi >>> (8 * i);
+  }
+  cpu.commit(p);
+  return true;
+}
+
+/** A linear address of 8 bytes: exact when canonical, out of range when not. */
+export function loadLin(cpu: Cpu, lin: Lin, supervisor = false): Lin | undefined {
+  const p = cpu.probe(lin, 8, false, supervisor);
+  if (p === 0) return undefined;
+  return linFromHalves(word(cpu.ram.u8, p), word(cpu.ram.u8, p + 4));
 }
 
 export function storeBig(cpu: Cpu, lin: Lin, size: number, value: bigint, supervisor = false): boolean {

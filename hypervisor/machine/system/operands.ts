@@ -1,7 +1,7 @@
 // Operands of a decoded instruction as the slow paths read and write them: effective addresses, segment checks, registers.
 
 import type { Lin } from '../addresses.ts';
-import { isCanonical } from '../addresses.ts';
+import { isCanonical, linFromHalves } from '../addresses.ts';
 import type { Decoded, DecodedOperand, MemOperand } from '../isa/decoded.ts';
 import { FS, SEG, SS } from '../state.ts';
 import { EXC } from './bits.ts';
@@ -55,10 +55,38 @@ export function segmentLinear(cpu: SystemCpu, seg: number, offset: bigint, size:
 
 export const isMem = (o: DecodedOperand | undefined): o is MemOperand => o?.kind === 'mem';
 
+/** Sums of numbers below this are exact. */
+const EXACT = 2 ** 51;
+/**
+ * The linear address of a memory operand in 64-bit code, without BigInt: undefined where a register holds more than a double can add up, or
+ * the sum is not canonical.
+ */
+export function canonicalLinear(cpu: SystemCpu, d: Decoded, m: MemOperand, size: number): Lin | undefined {
+  if (d.addrSize !== 8) return undefined;
+  let a: number = linFromHalves(m.disp, m.dispHi);
+  if (m.base === 16) a += cpu.rip + d.length;
+  else if (m.base >= 0) {
+    const base = cpu.regLin(m.base);
+    if (Math.abs(base) >= EXACT) return undefined;
+    a += base;
+  }
+  if (m.index >= 0) {
+    const index = cpu.regLin(m.index);
+    if (Math.abs(index) >= EXACT / 8) return undefined;
+    a += index * (1 << m.scale);
+  }
+  if (m.seg >= FS) a += cpu.segBase(m.seg);
+  return isCanonical(a as Lin) && isCanonical((a + size - 1) as Lin) ? (a as Lin) : undefined;
+}
+
 /** Linear address of memory operand i for an access of `size` bytes. */
 export function operandLinear(cpu: SystemCpu, d: Decoded, i: number, size: number, write: boolean): Lin | undefined {
   const m = d.operands[i];
   if (!isMem(m)) throw new Error(`${d.insn.mnemonic}: operand ${i} is not memory`);
+  if (is64(cpu)) {
+    const lin = canonicalLinear(cpu, d, m, size);
+    if (lin !== undefined) return lin;
+  }
   return segmentLinear(cpu, m.seg, effectiveOffset(cpu, d, m), size, write);
 }
 

@@ -176,9 +176,10 @@ function swapgs(cpu: SystemCpu, d: Decoded): boolean {
   if (!is64(cpu)) return cpu.fault(EXC.UD);
   if (!requireCpl0(cpu)) return false;
   const at = STATE.seg + GS * 16 + 8;
-  const gs = cpu.big(at);
-  cpu.setBig(at, cpu.big(STATE.kernelGsBase));
-  cpu.setBig(STATE.kernelGsBase, gs);
+  const lo = cpu.lo(at);
+  const hi = cpu.hi(at);
+  cpu.setHalves(at, cpu.lo(STATE.kernelGsBase), cpu.hi(STATE.kernelGsBase));
+  cpu.setHalves(STATE.kernelGsBase, lo, hi);
   return next(cpu, d);
 }
 

@@ -119,9 +119,11 @@ export function loadTr(cpu: SystemCpu, selector: number): boolean {
   return true;
 }
 
+const DATA_SEGMENTS = [ES, DS, FS, GS] as const;
+
 /** After a return to an outer level: data segments that the new level may not use become null (SDM Vol 2, RET, IRET). */
 export function dropInnerSegments(cpu: SystemCpu): void {
-  for (const seg of [ES, DS, FS, GS]) {
+  for (const seg of DATA_SEGMENTS) {
     const a = cpu.segAttributes(seg);
     if (!(a & SEG.present)) continue;
     const conforming = (a & (SEG.s | SEG.code | SEG.conforming)) === (SEG.s | SEG.code | SEG.conforming);

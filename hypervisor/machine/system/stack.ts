@@ -2,12 +2,12 @@
 // and the search for an inner stack in the TSS (SDM Vol 3A, 6.12.1, 6.14.2, 7.7).
 
 import type { Lin } from '../addresses.ts';
-import { isCanonical } from '../addresses.ts';
+import { isCanonical, linHi, linLo } from '../addresses.ts';
 import { RSP, SEG, SS, TR } from '../state.ts';
 import { EXC } from './bits.ts';
 import type { Descriptor } from './descriptor.ts';
 import { isNull, readDescriptor, SYS, selectorError } from './descriptor.ts';
-import { load, loadBig, storeBig } from './linear.ts';
+import { load, loadBig, loadLin, store, storeBig, storeHalves } from './linear.ts';
 import { hasProtection, is64 } from './mode.ts';
 import { withinLimit } from './operands.ts';
 import type { SystemCpu } from './ports.ts';
@@ -58,9 +58,17 @@ export class StackCursor {
   push(value: bigint | number, size: number): boolean {
     const sp = this.wrap(this.sp - size);
     const lin = this.linear(sp, size);
-    if (lin === undefined || !storeBig(this.cpu, lin, size, BigInt.asUintN(8 * size, BigInt(value)), this.place.supervisor)) return false;
+    if (lin === undefined || !this.put(lin, value, size)) return false;
     this.sp = sp;
     return true;
+  }
+
+  /** Without BigInt but for the 64-bit values that come as one. */
+  private put(lin: Lin, value: bigint | number, size: number): boolean {
+    const { supervisor } = this.place;
+    if (typeof value === 'bigint') return storeBig(this.cpu, lin, size, BigInt.asUintN(8 * size, value), supervisor);
+    if (size === 8) return storeHalves(this.cpu, lin, linLo(value as Lin), linHi(value as Lin), supervisor);
+    return store(this.cpu, lin, size, value, supervisor);
   }
 
   /** Pushes in the order given; false at the first fault. */
@@ -76,12 +84,18 @@ export class StackCursor {
   }
   /** Value as a number: unsigned up to 4 bytes; for 8 a signed linear address (exact when canonical). */
   pop(size: number): number | undefined {
-    const v = this.popBig(size);
-    return v === undefined ? undefined : Number(size === 8 ? BigInt.asIntN(64, v) : v);
+    const lin = this.linear(this.sp, size);
+    if (lin === undefined) return undefined;
+    const v = size === 8 ? loadLin(this.cpu, lin, this.place.supervisor) : load(this.cpu, lin, size, this.place.supervisor);
+    if (v !== undefined) this.sp = this.wrap(this.sp + size);
+    return v;
   }
   popSelector(size: number): number | undefined {
-    const v = this.popBig(size);
-    return v === undefined ? undefined : Number(v & 0xffffn);
+    const lin = this.linear(this.sp, size);
+    const p = lin === undefined ? 0 : this.cpu.probe(lin, size, false, this.place.supervisor);
+    if (p === 0) return undefined;
+    this.sp = this.wrap(this.sp + size);
+    return this.cpu.ram.u8[p]! | (this.cpu.ram.u8[p + 1]! << 8);
   }
   /** Steps over `bytes` (RET n, gate parameters). */
   skip(bytes: number): void {
@@ -166,9 +180,8 @@ function checkInnerSs(cpu: SystemCpu, selector: number, cpl: number, ext: number
 export function longInnerRsp(cpu: SystemCpu, cpl: number, ist: number, ext = 0): Lin | undefined {
   const at = ist ? 0x1c + 8 * ist : 4 + 8 * cpl;
   if (at + 7 > cpu.segLimit(TR)) return tssFault(cpu, cpu.selector(TR), ext);
-  const rsp = loadBig(cpu, (cpu.segBase(TR) + at) as Lin, 8, true);
-  if (rsp === undefined) return undefined;
-  const lin = Number(BigInt.asIntN(64, rsp)) as Lin;
+  const lin = loadLin(cpu, (cpu.segBase(TR) + at) as Lin, true);
+  if (lin === undefined) return undefined;
   if (isCanonical(lin)) return lin;
   cpu.fault(EXC.SS, ext);
   return undefined;
