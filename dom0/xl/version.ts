@@ -1,7 +1,4 @@
-// The version, from package.json.
-import { readFileSync } from 'node:fs';
+// The project's version, from the one place that has it.
+import project from '../../package.json' with { type: 'json' };
 
-export function version(): string {
-  const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string };
-  return version;
-}
+export const version = (): string => project.version;

@@ -18,6 +18,8 @@ export interface MachineOptions {
   readonly contexts?: number;
   /** 'jit' unless told. */
   readonly engine?: EngineKind;
+  /** With the JIT: every block is compiled when it is first entered, for tests. */
+  readonly eager?: boolean;
 }
 
 const KIB = 1024;
@@ -47,6 +49,7 @@ export class Machine {
     this.profile = profile;
     this.engine = new Engine(this.ram, FIRST_CPU, arena, ARENA_SIZE, (feature) => profile.features.has(feature), {
       jit: (options.engine ?? 'jit') === 'jit',
+      eager: options.eager ?? false,
     });
     for (let i = 0; i < options.cpus; i++) this.engine.cpus.push(new EmulatedCpu(this.engine, i, FIRST_CPU + i * CPU_STRIDE, profile));
     this.cpus = this.engine.cpus;

@@ -1,7 +1,7 @@
 // A machine for tests of the engine: 64-bit code at CPL 3 under host delivery, the low memory mapped one to one by 4 KiB pages.
 
 import type { Lin, Maddr } from '../addresses.ts';
-import { createMachine, type Machine } from '../index.ts';
+import { createMachine, type Machine, type MachineOptions } from '../index.ts';
 import { CS, RSP, SS, STATE } from '../state.ts';
 import type { EmulatedCpu } from './cpu.ts';
 
@@ -19,9 +19,16 @@ export interface Flat64 {
   run(at: number, code: readonly number[] | Uint8Array, deadline?: number): ReturnType<EmulatedCpu['run']>;
 }
 
+/** Engines that every test of the engine runs on: in the last all code is compiled before it runs. */
+export const ENGINES: readonly Pick<MachineOptions, 'engine' | 'eager'>[] = [
+  { engine: 'interp' },
+  { engine: 'jit' },
+  { engine: 'jit', eager: true },
+];
+
 /** `profile`: name of the CPUID profile, if not the default one. */
-export function flat64(profile?: string): Flat64 {
-  const machine = createMachine({ ramBytes: 16 << 20, cpus: 1, ...(profile === undefined ? {} : { profile }) });
+export function flat64(profile?: string, options: Partial<MachineOptions> = {}): Flat64 {
+  const machine = createMachine({ ramBytes: 16 << 20, cpus: 1, ...(profile === undefined ? {} : { profile }), ...options });
   const { ram } = machine;
   const cpu = machine.cpus[0]!;
   const put = (at: number, v: number) => ram.write32(at as Maddr, v);

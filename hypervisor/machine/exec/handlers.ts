@@ -125,7 +125,7 @@ export class Handlers {
    */
   renew(): void {
     this.table = new WebAssembly.Table({ element: 'anyfunc', initial: TABLE_SIZE });
-    this.env['t'] = this.table;
+    this.env.t = this.table;
     const funcs = Array.from({ length: STOP_COUNT }, (_, i) => stopHandler(i));
     const exports = this.instantiate([...funcs, countHandler(), enterFunction()]);
     for (let i = 0; i < STOP_COUNT; i++) this.table.set(i, exports[`f${i}`]);

@@ -186,19 +186,13 @@ export function systemExecutor(): Executor {
   return { name: 'system', run: (cases) => cases.map(run) };
 }
 
-/** Often enough that a block which counts its entries is compiled, and its region run. */
-const JIT_ROUNDS = 3;
-
-/** Compiled code: a case runs several times from its beginning, and the last time counts. */
+/** Compiled code: every block is compiled when it is first entered. */
 export function jitExecutor(slice = MAX_CYCLES): Executor {
   const cpu = createCpu(true);
   const run = (c: Case): Outcome | undefined => {
     placeCode(cpu, c);
-    let outcome: Outcome | undefined;
-    for (let n = 0; n < JIT_ROUNDS; n++) {
-      prepare(cpu, c);
-      outcome = runWhole(cpu, c, slice);
-    }
+    prepare(cpu, c);
+    const outcome = runWhole(cpu, c, slice);
     // A jump into the data runs what is there.
     const at = codeBase(c.bits) + (outcome?.rip ?? 0n);
     if (!c.whole && at >= PAGES && at < ABSENT_PAGE) return undefined;

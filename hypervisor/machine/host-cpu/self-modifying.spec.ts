@@ -5,7 +5,7 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { type Case, CODE_START, initialFxsave, WINDOW, WINDOW_SIZE } from './case.ts';
 import { ALL_VISIBLE, differences, hex } from './compare.ts';
 import { FIXED_FLAGS } from './generate.ts';
-import { interpreterExecutor } from './interpreter-executor.ts';
+import { interpreterExecutor, jitExecutor } from './interpreter-executor.ts';
 import { nodeNative } from './node-native.ts';
 import { Random } from './random.ts';
 
@@ -69,13 +69,15 @@ describe.skipIf(typeof native === 'string').each([64, 32] as const)('self-modify
       };
     });
     const want = native.run(cases);
-    const got = interpreterExecutor(slice).run(cases);
-    cases.forEach((c, n) => {
-      const [w, g] = [want[n], got[n]];
-      if (w === undefined || g === undefined) throw new Error(`no outcome of program ${n}`);
-      expect(w.vector, 'the program runs to its end').toBe(-1);
-      // AF is undefined after logic operations.
-      expect(differences(w, g, ALL_VISIBLE & ~0x10n), hex(c.code)).toEqual([]);
-    });
+    for (const executor of [interpreterExecutor(slice), jitExecutor(slice)]) {
+      const got = executor.run(cases);
+      cases.forEach((c, n) => {
+        const [w, g] = [want[n], got[n]];
+        if (w === undefined || g === undefined) throw new Error(`no outcome of program ${n}`);
+        expect(w.vector, 'the program runs to its end').toBe(-1);
+        // AF is undefined after logic operations.
+        expect(differences(w, g, ALL_VISIBLE & ~0x10n), `${executor.name}: ${hex(c.code)}`).toEqual([]);
+      });
+    }
   });
 });

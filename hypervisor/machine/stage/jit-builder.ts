@@ -76,6 +76,7 @@ interface Checked {
 const NOWHERE = 0x4000_0000;
 const FAR = 0x0800_0000;
 const MAX_CHECKED = 6;
+const CONTROL: ReadonlySet<number> = new Set([STATE.cr0, STATE.cr4, STATE.mxcsr]);
 /** String loops write any of the first eight registers before they may fault. */
 const LOOP_REGISTERS = 0xff;
 
@@ -113,6 +114,8 @@ export class JitBuilder extends WasmBuilder {
   private blockNesting = 0;
   private checked: Checked[] = [];
   private bases: (Val | undefined)[] = [];
+  /** Control registers that this block has read: only TypeScript changes them, outside any region. */
+  private readonly control = new Map<number, Val>();
   private pendingCell: Cell | undefined;
   private wrote: number | undefined;
   /** For each block that may be branched to, the nesting at which its construct was opened. */
@@ -151,6 +154,7 @@ export class JitBuilder extends WasmBuilder {
     for (const v of this.lazy.values()) held.add(v.local);
     for (const c of this.checked) held.add(c.offset).add(c.host);
     for (const b of this.bases) if (b) held.add(b.local);
+    for (const v of this.control.values()) held.add(v.local);
     for (const l of this.live) if (!held.has(l)) this.free.get(this.typeOf.get(l)!)!.push(l);
     this.live = new Set([...this.live].filter((l) => held.has(l)));
     const kept = new Set(this.lazy.values());
@@ -166,6 +170,7 @@ export class JitBuilder extends WasmBuilder {
     this.syms = Array.from({ length: 16 }, () => ({ sym: this.nextSym++, off: 0 }));
     this.checked = [];
     this.bases = [];
+    this.control.clear();
     this.lazy.forget();
     this.release();
   }
@@ -259,6 +264,18 @@ export class JitBuilder extends WasmBuilder {
     const { local } = this.take(I64, 64);
     for (const v of list) v.local = local;
     list.length = 0;
+  }
+
+  override state(offset: number, size: Size): Val {
+    const known = size === 4 ? this.control.get(offset) : undefined;
+    if (known) return known;
+    const v = super.state(offset, size);
+    if (size === 4 && CONTROL.has(offset) && this.unconditional) this.control.set(offset, v);
+    return v;
+  }
+  override setState(offset: number, size: Size, v: Val): void {
+    this.control.delete(offset);
+    super.setState(offset, size, v);
   }
 
   // ------------------------------------------------------------------ operands
@@ -666,8 +683,18 @@ export class JitBuilder extends WasmBuilder {
     this.set(slot);
     this.throughJumpCache(rip, slot, false);
   }
+  /** Where a computed jump of the current instruction may lead inside the region. */
+  expected: readonly { readonly block: number; readonly rip: Lin }[] = [];
   override jump(rip: Val): void {
     this.settle(rip);
+    for (const { block, rip: expected } of this.expected) {
+      this.push64(rip);
+      this.c64(BigInt(expected));
+      this.op(OP.i64_eq);
+      this.open(OP.if);
+      this.edge(block, this.insn.total - this.insn.before - 1);
+      this.close();
+    }
     super.jump(rip);
   }
 

@@ -39,7 +39,17 @@ class RegionEmitter {
       const to = target >= 0 ? blockAt.get(target) : undefined;
       if (to !== undefined) out.push(to);
     }
+    if (block.insns.at(-1)?.isReturn) out.push(...this.returns().map(({ block: to }) => to));
     return out;
+  }
+
+  /** Blocks after calls, and the RIP that a return has to have for each. */
+  private returns(): { block: number; rip: Lin }[] {
+    const { page, blockAt, returnSites } = this.region;
+    return returnSites.flatMap((offset) => {
+      const block = blockAt.get(offset);
+      return block === undefined ? [] : [{ block, rip: wrapRip(page.lin - page.mode.csBase + offset, page.mode) }];
+    });
   }
 
   emit(): FuncBody {
@@ -148,6 +158,7 @@ class RegionEmitter {
       const o = this.operand(block, i, d, n, access);
       if (o) operands[name] = o;
     });
+    b.expected = i.isReturn ? this.returns().filter((r) => this.shape.allows(block, r.block)) : [];
     // SAFE: only staged instructions have a record that is not TypeScript's.
     d.insn.sem!(b, operands, { size: d.opSize as Size, cc: d.cc });
     b.endInsn();

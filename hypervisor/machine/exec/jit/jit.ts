@@ -20,7 +20,7 @@ export interface JitPolicy {
   /** Regions compiled together: a module costs as much as several functions. */
   readonly batch: number;
 }
-export const PATIENT: JitPolicy = { hotAfter: 600, againAfter: 200, batch: 32 };
+export const PATIENT: JitPolicy = { hotAfter: 3000, againAfter: 500, batch: 32 };
 export const EAGER: JitPolicy = { hotAfter: 1, againAfter: 1, batch: 1 };
 /** Modules alive at a time: each holds a copy of the handler table. */
 const MAX_MODULES = 600;

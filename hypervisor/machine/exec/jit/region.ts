@@ -12,6 +12,8 @@ import { branchOffset } from '../translator.ts';
 
 /** More instructions than this are left to other regions. */
 const MAX_INSTRUCTIONS = 320;
+/** Returns are compared with no more sites than this. */
+const MAX_RETURN_SITES = 4;
 
 export interface RegionInsn {
   readonly offset: number;
@@ -24,6 +26,8 @@ export interface RegionInsn {
   readonly ends: boolean;
   /** Page offset that a relative branch goes to, or -1 when there is none or it leaves the page. */
   readonly target: number;
+  readonly isCall: boolean;
+  readonly isReturn: boolean;
 }
 
 export interface RegionBlock {
@@ -41,6 +45,8 @@ export interface Region {
   /** The first one is the head. */
   readonly blocks: readonly RegionBlock[];
   readonly blockAt: ReadonlyMap<number, number>;
+  /** Page offsets that follow calls inside the region: where its returns may lead. */
+  readonly returnSites: readonly number[];
 }
 
 export function collectRegion(ram: Ram, endsBlock: Uint8Array, page: CodePage, headOffset: number): Region | undefined {
@@ -51,6 +57,7 @@ export function collectRegion(ram: Ram, endsBlock: Uint8Array, page: CodePage, h
   const leaders = new Set([headOffset]);
   const work = [headOffset];
   const seen = new Set<number>();
+  const returnSites: number[] = [];
   for (let next = work.shift(); next !== undefined && insns.size < MAX_INSTRUCTIONS; next = work.shift()) {
     const start = page.blocks.get(next);
     if (seen.has(next) || start === undefined || page.straddles.has(next)) continue;
@@ -59,15 +66,23 @@ export function collectRegion(ram: Ram, endsBlock: Uint8Array, page: CodePage, h
     if (end >= 0) work.unshift(end);
     for (let offset = next, i = insns.get(offset); i && !seen.has(offset + 0x10000); i = insns.get(offset)) {
       seen.add(offset + 0x10000);
-      if (i.target >= 0) {
+      const site = offset + i.length;
+      // A call inside the page takes the function in, if there is a place to come back to.
+      const follow = !i.isCall || (page.blocks.has(site) && page.blocks.has(i.target) && returnSites.length < MAX_RETURN_SITES);
+      if (i.target >= 0 && follow) {
         leaders.add(i.target);
         work.push(i.target);
+        if (i.isCall && !returnSites.includes(site)) {
+          returnSites.push(site);
+          leaders.add(site);
+          work.push(site);
+        }
       }
-      offset += i.length;
+      offset = site;
       if (i.ends) break;
     }
   }
-  return { page, head, ...cut(insns, onward, leaders, headOffset) };
+  return { page, head, ...cut(insns, onward, leaders, headOffset), returnSites };
 }
 
 /** Follows the records of one block; the offset at which it runs on elsewhere in the page, or -1. */
@@ -93,13 +108,13 @@ function walk(
     const left = ram.u8[rec + REC.left]!;
     const d = handler === STOP.system ? undefined : decode(ram.u8, bytes + offset, 4096 - offset, page.mode);
     if (d === undefined || typeof d === 'string') {
-      insns.set(offset, { offset, rec, left, length, decoded: undefined, ends: true, target: -1 });
+      insns.set(offset, { offset, rec, left, length, decoded: undefined, ends: true, target: -1, isCall: false, isReturn: false });
       return -1;
     }
     const ends = endsBlock[handler] === 1;
-    // A call comes back by a return: what follows it is a region of its own, and so is what it calls.
-    const target = d.insn.mnemonic === 'CALL' ? -1 : branchOffset(d, page, offset);
-    insns.set(offset, { offset, rec, left, length, decoded: d, ends, target });
+    const { mnemonic } = d.insn;
+    const target = branchOffset(d, page, offset);
+    insns.set(offset, { offset, rec, left, length, decoded: d, ends, target, isCall: mnemonic === 'CALL', isReturn: mnemonic === 'RET' });
     if (ends) return -1;
     offset += length;
   }
