@@ -13,10 +13,7 @@ type Package = (typeof PACKAGES)[number];
 const MAY: Record<Package, (file: string) => readonly string[]> = {
   abi: () => [],
   hypervisor: () => ['@ringworld/abi'],
-  dom0: (file) =>
-    file.startsWith('dom0/xl/')
-      ? ['@ringworld/abi', '@ringworld/hypervisor', '@ringworld/hypervisor/node', '@ringworld/guests']
-      : ['@ringworld/abi'],
+  dom0: (file) => (file.startsWith('dom0/xl/') ? ['@ringworld/abi', '@ringworld/hypervisor', '@ringworld/guests'] : ['@ringworld/abi']),
   guests: () => ['@ringworld/abi'],
   tests: () => ['@ringworld/abi', '@ringworld/hypervisor', '@ringworld/hypervisor/machine', '@ringworld/dom0', '@ringworld/guests'],
 };

@@ -1,11 +1,11 @@
 // One bare machine, from switching on to its end: resets are carried out as the configuration says, what COM1 sends goes to a stream, and
 // what is typed goes to COM1.
 import { type BoardEnd, createPc, type EngineKind, OverlayBlockStore, type Pc, prepareDirect, startDirect } from '@ringworld/hypervisor';
-import { FileBlockStore } from '@ringworld/hypervisor/node';
 import { loadBareKernel } from '../toolstack/bare-kernel.ts';
 import { gzipNode } from '../toolstack/decompress/gzip-node.ts';
 import { decompressorsWith } from '../toolstack/decompress/index.ts';
 import type { BareMachine } from './bare-options.ts';
+import { FileBlockStore } from './node-disk.ts';
 import type { ConsoleOutput } from './output.ts';
 import type { OutsideWorld } from './pump.ts';
 import { EXIT, UserError } from './user-error.ts';

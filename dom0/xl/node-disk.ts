@@ -1,7 +1,9 @@
 // A disk image in a file, for Node. A failure of the host's file system is thrown with the file's name in it.
 
 import { closeSync, fstatSync, fsyncSync, openSync, readSync, writeSync } from 'node:fs';
-import { type BlockStore, SECTOR } from './block-store.ts';
+import type { BlockStore } from '@ringworld/hypervisor';
+
+const SECTOR = 512;
 
 export class FileBlockStore implements BlockStore {
   readonly path: string;
