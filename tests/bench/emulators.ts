@@ -86,6 +86,7 @@ export const ringworldBare = (g: LinuxGuest, engine: string): string[] => [
 export const ringworldKernel = (elf: string, engine: string, memoryMib = 128): string[] => [
   RINGWORLD,
   'bare',
+  '-F',
   `--engine=${engine}`,
   '--kernel',
   elf,
