@@ -21,9 +21,9 @@ const instructions = Object.values(FAMILIES)
   .filter((i) => i.sem !== undefined && HANDLERS.has(i.mnemonic) && /^sse/.test(i.cpuid ?? ''));
 
 describe.skipIf(!hasNative).each([
-  [64, 400],
-  [32, 100],
-  [16, 100],
+  [64, 200],
+  [32, 50],
+  [16, 50],
 ] as const)('as the host has it, in %i-bit code, %i cases each', (bits, each) => {
   it.each(instructions.map((i) => [i.mnemonic, i] as const))('%s', (_, insn) => {
     const executors = [...(hasNative ? [native] : []), systemExecutor(), interpreterExecutor(), jitExecutor(), oracleExecutor];
