@@ -1,6 +1,7 @@
 // Starting a kernel without firmware: what a BIOS and a boot loader would have left in chipset, memory and CPU.
 
 import { BIOS_AREA, placeAcpi, type Rsdp } from './acpi.ts';
+import { EBDA } from './bios-data.ts';
 import type { Pc } from './devices.ts';
 import { type Entry, enterAt } from './entry.ts';
 import { leaveAsFirmware } from './firmware-state.ts';
@@ -14,8 +15,6 @@ export interface E820Range {
 }
 const RAM = 1;
 const RESERVED = 2;
-/** The extended BIOS data area, as SeaBIOS places it. */
-const EBDA = 0x9_fc00;
 
 /** Chipset and ACPI tables. After Board.reset(). */
 export function prepareDirect(pc: Pc): { memory: E820Range[]; rsdp: Rsdp } {

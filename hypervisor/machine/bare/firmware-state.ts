@@ -3,6 +3,7 @@
 
 import { PM_BASE } from '../devices/acpi-power.ts';
 import { enterTextMode } from '../devices/vga-text-mode.ts';
+import { placeBiosData } from './bios-data.ts';
 import type { Pc } from './devices.ts';
 
 const PIIX3_SLOT = 1;
@@ -38,4 +39,5 @@ export function leaveAsFirmware(pc: Pc): void {
   vga.write(BAR0 + 2 * 4, 4, VGA_REGISTERS);
   vga.write(COMMAND, 2, 3);
   pc.ps2.leaveAsFirmwareDoes();
+  placeBiosData(pc.board.dma);
 }
