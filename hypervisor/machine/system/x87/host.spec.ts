@@ -1,10 +1,10 @@
 // Every x87 instruction on random and special operands, under all rounding and precision controls, masked and unmasked, against the
-// host's own CPU: in TypeScript, in the interpreter, and the staged semantics in the oracle. Skipped where the host is not x86-64.
+// host's own CPU: in TypeScript, in the interpreter, in the JIT, and the staged semantics in the oracle. Skipped where the host is not x86-64.
 
 import { afterAll, describe, expect, it } from 'vitest';
 import type { Lin } from '../../addresses.ts';
 import type { Case, Outcome } from '../../host-cpu/case.ts';
-import { interpreterExecutor } from '../../host-cpu/interpreter-executor.ts';
+import { interpreterExecutor, jitExecutor } from '../../host-cpu/interpreter-executor.ts';
 import { nodeNative } from '../../host-cpu/node-native.ts';
 import { oracleExecutor } from '../../host-cpu/oracle-executor.ts';
 import { Random } from '../../host-cpu/random.ts';
@@ -20,7 +20,7 @@ afterAll(() => {
   if (hasNative) native.dispose();
 });
 
-const CASES = 150;
+const CASES = 100;
 
 interface Shown {
   control: string;
@@ -60,7 +60,12 @@ const shown = (o: Outcome): Shown =>
     ? show(o.fxsave, o.window, Number(o.rflags), Number(o.gpr[0]))
     : { control: `fault ${o.vector}`, registers: [], memory: '', flags: '', ax: '' };
 
+const shownIf = (o: Outcome | undefined): Shown | undefined => o && shown(o);
+
 const interpreter = interpreterExecutor();
+const jit = jitExecutor();
+/** Compiling costs some milliseconds: only one case in so many. */
+const JIT_EVERY = 50;
 
 /** Whether two register values are next to each other or equal. */
 function close(a: string, b: string): boolean {
@@ -91,6 +96,7 @@ describe.skipIf(!hasNative)('x87 against the host', () => {
       const results = native.run(cases);
       const interpreted = interpreter.run(cases);
       const staged = oracleExecutor.run(cases);
+      const compiled = new Map(jit.run(cases.filter((_, i) => i % JIT_EVERY === 0)).map((o, n) => [n * JIT_EVERY, o]));
       const wrong: unknown[] = [];
       cases.forEach((c, i) => {
         const r = results[i];
@@ -98,8 +104,9 @@ describe.skipIf(!hasNative)('x87 against the host', () => {
         const want = shown(r);
         const answers = {
           typescript: ours(c),
-          interpreter: interpreted[i] && shown(interpreted[i]),
-          staged: staged[i] && shown(staged[i]),
+          interpreter: shownIf(interpreted[i]),
+          jit: shownIf(compiled.get(i)),
+          staged: shownIf(staged[i]),
         };
         for (const [who, got] of Object.entries(answers)) {
           if (got === undefined || same(insn.mnemonic, want, got)) continue;
