@@ -99,6 +99,84 @@ describe('a device in memory sees each access once, as it was made', () => {
     expect(cycles).toEqual([1, 3 + wait, 9 + 2 * wait, 27 + 3 * wait]);
   });
 
+  it('in hot loops as well, whichever engine runs them, at the same cycles', () => {
+    const ROUNDS = 5000;
+    const once = (engine: 'interp' | 'jit') => {
+      const p = program(
+        (a) => {
+          a.mov(ebx, DEVICE)
+            .mov(ecx, ROUNDS)
+            .label('loop')
+            .inc(eax)
+            .add(mem32(ebx), 3)
+            .mov(edx, mem(ebx, { disp: 4 }));
+          a.add(mem(null, { disp: 0x20000 }), edx)
+            .push(eax)
+            .pop(esi)
+            .dec(ecx)
+            .jnz('loop')
+            .hlt();
+        },
+        { engine },
+      );
+      let value = 0;
+      let reads = 0;
+      let writes = 0;
+      p.board.bus.attachMemory(DEVICE, 4096, {
+        read: (offset) => {
+          reads++;
+          return offset === 0 ? value : 2;
+        },
+        write: (_offset, _size, v) => {
+          writes++;
+          value = v;
+        },
+      });
+      p.board.run();
+      return { value, reads, writes, sum: p.read32(0x20000), cycle: p.board.processors.cycle };
+    };
+    const interp = once('interp');
+    expect(interp).toMatchObject({ value: 3 * ROUNDS, reads: 2 * ROUNDS, writes: ROUNDS, sum: 2 * ROUNDS });
+    expect(once('jit')).toEqual(interp);
+  });
+
+  it('interrupts come at the same instruction in hot loops, whichever engine runs them', () => {
+    const once = (engine: 'interp' | 'jit') => {
+      const p = program(
+        (a) => {
+          a.lidt(mem(null, { disp: IDTR }))
+            .mov(ebp, LAPIC)
+            .mov(mem32(ebp, { disp: 0xf0 }), 0x1ff)
+            .mov(mem32(ebp, { disp: 0x3e0 }), 0xb);
+          a.mov(mem32(ebp, { disp: 0x320 }), 0x2_0040)
+            .mov(mem32(ebp, { disp: 0x380 }), 97)
+            .sti();
+          a.label('loop')
+            .inc(eax)
+            .add(ecx, eax)
+            .xor(edx, ecx)
+            .cmp(mem32(null, { disp: 0x20000 }), 500)
+            .jb('loop')
+            .cli()
+            .hlt();
+          a.label('isr')
+            .inc(mem32(null, { disp: 0x20000 }))
+            .add(esi, mem(esp))
+            .add(edi, edx)
+            .mov(mem32(ebp, { disp: 0xb0 }), 0)
+            .iretd();
+        },
+        { engine, gates: { 64: 'isr' } },
+      );
+      p.board.run({ untilNs: 1e8 });
+      const cpu = p.board.machine.cpus[0]!;
+      return [p.read32(0x20000), cpu.cycles, ...[0, 1, 2, 6, 7].map((n) => cpu.regLo(n) >>> 0)];
+    };
+    const interp = once('interp');
+    expect(interp[0]).toBe(500);
+    expect(once('jit')).toEqual(interp);
+  });
+
   it('reads as ones, and swallows writes, where nothing is', () => {
     const p = program((a) =>
       a
