@@ -392,8 +392,9 @@ export class EmulatedCpu extends Context implements SystemCpu {
   // ------------------------------------------------------------------ memory
 
   probe(lin: Lin, size: number, write: boolean, supervisor = false): number {
-    const known = (lin & 0xfff) + size <= 4096 ? this.tlb.data(lin, write) : 0;
-    if (known !== 0 && !supervisor) return known;
+    const inPage = (lin & 0xfff) + size <= 4096;
+    const known = !inPage ? 0 : supervisor ? this.systemHost(lin, write) : this.tlb.data(lin, write);
+    if (known !== 0) return known;
     if (this.watching && !supervisor) this.thread.debugHits |= matchData(this, lin, size, write);
     // An access that runs over the end of a flat 4 GiB segment is past its limit.
     if (
@@ -417,7 +418,8 @@ export class EmulatedCpu extends Context implements SystemCpu {
         // Writes that TypeScript must see: they would change decoded code, or do not reach a ROM.
         const guarded = ram.codeFrames[at >>> 12] !== 0 || this.physical.isReadOnly(first);
         const page = host - offset;
-        if (!supervisor && !this.watching && !this.aligning)
+        if (supervisor) this.noteSystem(lin, page, write && !guarded);
+        else if (!this.watching && !this.aligning)
           this.tlb.fill(
             lin,
             page,
@@ -549,6 +551,7 @@ export class EmulatedCpu extends Context implements SystemCpu {
   loadCr3(cr3: number | bigint, keep: boolean): void {
     const value = Number(cr3);
     this.setLin(STATE.cr3, value);
+    this.seenCr3 = value;
     this.cr3Key = this.spaceOf(value);
     if (this.walker.paging.mode === 'pae') this.walker.loadPdptes(value);
     if (!keep) this.asids.delete(this.cr3Key);
@@ -582,9 +585,25 @@ export class EmulatedCpu extends Context implements SystemCpu {
   private root(): number {
     return (this.u32(STATE.cr3) & ~0xfff) >>> 0;
   }
-  /** Puts the tag of (address space, mode) into force. */
+  /** Puts the tag of (address space, mode) into force; those of the present space by mode and flags, as they were last found. */
   private retag(): void {
-    const key = this.asid * 0x100_0000 + this.mode.id * 4 + (this.walker.paging.ac ? 1 : 0) + (this.aligning ? 2 : 0);
+    const flags = (this.walker.paging.ac ? 1 : 0) + (this.aligning ? 2 : 0);
+    const slot = this.mode.id * 4 + flags;
+    if (this.knownFor !== this.asid) {
+      this.knownFor = this.asid;
+      this.knownTags.fill(0);
+    }
+    let tag = slot < KNOWN_TAGS ? this.knownTags[slot]! : 0;
+    if (tag === 0) {
+      tag = this.findTag(flags);
+      if (slot < KNOWN_TAGS) this.knownTags[slot] = tag;
+    }
+    this.ram.u32[((this.base + HARDWARE.ctx) >>> 2) + 1] = tag << 20;
+  }
+  private readonly knownTags = new Uint16Array(KNOWN_TAGS);
+  private knownFor = -1;
+  private findTag(flags: number): number {
+    const key = this.asid * 0x100_0000 + this.mode.id * 4 + flags;
     let tag = this.tags.get(key);
     if (tag === undefined) {
       if (this.tags.size >= MAX_TAG) {
@@ -594,9 +613,37 @@ export class EmulatedCpu extends Context implements SystemCpu {
       tag = this.tags.size + 1;
       this.tags.set(key, tag);
     }
-    this.ram.u32[((this.base + HARDWARE.ctx) >>> 2) + 1] = tag << 20;
+    return tag;
   }
+  // Implicit supervisor accesses (descriptor tables, the TSS, frames of events) go past the TLB, whose entries are a level's: the last
+  // translations by page, valid in one address space.
+  private readonly systemPages = new Float64Array(SYSTEM_PAGES).fill(Number.NaN);
+  private readonly systemAsids = new Float64Array(SYSTEM_PAGES);
+  private readonly systemHosts = new Uint32Array(SYSTEM_PAGES);
+  private readonly systemWrites = new Uint8Array(SYSTEM_PAGES);
+  private systemHost(lin: Lin, write: boolean): number {
+    const page = Math.floor(lin / 4096);
+    const i = page & (SYSTEM_PAGES - 1);
+    if (this.systemPages[i] !== page || this.systemAsids[i] !== this.asid) return 0;
+    const host = this.systemHosts[i]!;
+    if (write && (!this.systemWrites[i] || this.ram.codeFrames[(host - this.ram.base) >>> 12])) return 0;
+    return host + (lin & 0xfff);
+  }
+  private noteSystem(lin: Lin, hostPage: number, write: boolean): void {
+    const page = Math.floor(lin / 4096);
+    const i = page & (SYSTEM_PAGES - 1);
+    const same = this.systemPages[i] === page && this.systemAsids[i] === this.asid && this.systemHosts[i] === hostPage;
+    this.systemPages[i] = page;
+    this.systemAsids[i] = this.asid;
+    this.systemHosts[i] = hostPage;
+    this.systemWrites[i] = write || (same && this.systemWrites[i]) ? 1 : 0;
+  }
+  private dropSystem(lin: Lin): void {
+    this.systemPages[Math.floor(lin / 4096) & (SYSTEM_PAGES - 1)] = Number.NaN;
+  }
+
   private wipe(): void {
+    this.knownFor = -1;
     this.tags.clear();
     this.asids.clear();
     this.tlb.dropAll();
@@ -625,6 +672,7 @@ export class EmulatedCpu extends Context implements SystemCpu {
       return;
     }
     this.tlb.drop(lin);
+    this.dropSystem(lin);
     if (this.hasBasedCode) {
       dropAllJumps(this.ram, this.base);
       return;
@@ -633,29 +681,52 @@ export class EmulatedCpu extends Context implements SystemCpu {
     // An instruction that runs into this page belongs to the one before it.
     dropJumps(this.ram, this.base, (lin - 4096) as Lin);
   }
+  // The paging state of the last modeChanged(): most changes are of level and segments alone.
+  private seenCr0 = -1;
+  private seenCr4 = -1;
+  private seenEfer = -1;
+  private seenPkru = -1;
+  private seenCr3 = Number.NaN;
   modeChanged(): void {
+    const p = this.walker.paging;
+    const cr0 = this.u32(STATE.cr0);
+    const ac = (this.u32(STATE.eflags) & EFLAGS.AC) !== 0;
+    this.aligning = ac && (cr0 & CR0.AM) !== 0 && this.cpl === 3;
+    this.mode = this.engine.modes.of(this);
+    const same =
+      cr0 === this.seenCr0 &&
+      this.u32(STATE.cr4) === this.seenCr4 &&
+      this.u32(STATE.efer) === this.seenEfer &&
+      this.u32(STATE.pkru) === this.seenPkru &&
+      this.lin(STATE.cr3) === this.seenCr3;
+    p.ac = (this.u32(STATE.cr4) & CR4.SMAP) !== 0 && ac;
+    if (same) this.retag();
+    else this.pagingChanged();
+  }
+  private pagingChanged(): void {
     const p = this.walker.paging;
     const cr0 = this.u32(STATE.cr0);
     const cr4 = this.u32(STATE.cr4);
     const efer = this.u32(STATE.efer);
+    this.seenCr0 = cr0;
+    this.seenCr4 = cr4;
+    this.seenEfer = efer;
+    this.seenPkru = this.u32(STATE.pkru);
+    this.seenCr3 = this.lin(STATE.cr3);
+    this.systemPages.fill(Number.NaN);
     const mode: PagingMode = !(cr0 & CR0.PG) ? 'none' : efer & EFER.LMA ? '4level' : cr4 & CR4.PAE ? 'pae' : '32bit';
     p.wp = (cr0 & CR0.WP) !== 0;
     p.nxe = (efer & EFER.NXE) !== 0;
     p.pse = (cr4 & (CR4.PSE | CR4.PAE)) !== 0;
     p.smep = (cr4 & CR4.SMEP) !== 0;
     p.smap = (cr4 & CR4.SMAP) !== 0;
-    const ac = (this.u32(STATE.eflags) & EFLAGS.AC) !== 0;
-    p.ac = p.smap && ac;
     p.pke = mode === '4level' && (cr4 & CR4.PKE) !== 0;
-    p.pkru = this.u32(STATE.pkru);
-    this.aligning = ac && (cr0 & CR0.AM) !== 0 && this.cpl === 3;
-    this.mode = this.engine.modes.of(this);
-    if (this.mode.csBase !== 0) this.hasBasedCode = true;
-    this.cr3Key = this.spaceOf(this.lin(STATE.cr3));
+    p.pkru = this.seenPkru;
+    this.cr3Key = this.spaceOf(this.seenCr3);
     if (mode !== p.mode) {
       p.mode = mode;
       this.asids.clear();
-      if (mode === 'pae') this.walker.loadPdptes(this.lin(STATE.cr3));
+      if (mode === 'pae') this.walker.loadPdptes(this.seenCr3);
     }
     this.enterSpace();
   }
@@ -681,6 +752,10 @@ export class EmulatedCpu extends Context implements SystemCpu {
     dropAllJumps(this.ram, this.base);
   }
 }
+
+/** Places for implicit supervisor translations, and tags that are found without a Map. */
+const SYSTEM_PAGES = 64;
+const KNOWN_TAGS = 256;
 
 /** By size of an access, the low bits of an aligned address that are zero (SDM Vol 3A, Table 6-7): extended reals count as 8 bytes. */
 const ALIGNMENT: readonly number[] = [0, 0, 1, 0, 3, 0, 0, 0, 7, 0, 7];

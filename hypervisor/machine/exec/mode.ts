@@ -32,7 +32,8 @@ export const fitsLimit = (mode: ExecMode, rip: number, length: number): boolean 
 
 /** All modes seen. Ids are given in order of appearance, which the guest determines. */
 export class ModeTable {
-  private readonly modes: ExecMode[] = [];
+  private readonly buckets: (ExecMode[] | undefined)[] = new Array(512).fill(undefined);
+  private count = 0;
   /** Whether the CPUID profile has a feature. */
   private readonly has: (feature: string) => boolean;
 
@@ -53,13 +54,24 @@ export class ModeTable {
     const csLimit = is64 ? 0 : c.segLimit(CS);
     const flat =
       is64 || (protectedMode && flatSegment(c, DS) && flatSegment(c, ES) && flatSegment(c, SS) && csBase === 0 && csLimit === ALL);
-    // A short list, searched at every change of mode: no key is built for it.
-    for (const m of this.modes) {
-      if (m.bits !== bits || m.cpl !== cpl || m.flat !== flat || m.stackSize !== stackSize || m.protectedMode !== protectedMode) continue;
-      if (m.csBase === csBase && m.csLimit === csLimit && m.vm86 === vm86) return m;
+    // Asked at every change of mode: by all that is small as an index; what is left is where CS lies, the last first.
+    const bucket = (bits >>> 5) | (flat ? 4 : 0) | ((stackSize & 12) << 1) | (protectedMode ? 32 : 0) | (vm86 ? 64 : 0) | (cpl << 7);
+    let same = this.buckets[bucket];
+    if (same === undefined) {
+      same = [];
+      this.buckets[bucket] = same;
+    }
+    for (let i = 0; i < same.length; i++) {
+      const m = same[i]!;
+      if (m.csBase !== csBase || m.csLimit !== csLimit) continue;
+      if (i !== 0) {
+        same[i] = same[0]!;
+        same[0] = m;
+      }
+      return m;
     }
     const mode: ExecMode = {
-      id: this.modes.length,
+      id: this.count++,
       has: this.has,
       bits,
       flat,
@@ -71,7 +83,7 @@ export class ModeTable {
       vm86,
       handlerKey: `${bits}${flat ? 'f' : 's'}${stackSize}`,
     };
-    this.modes.push(mode);
+    same.push(mode);
     return mode;
   }
 }
