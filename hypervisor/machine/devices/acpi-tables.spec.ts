@@ -44,6 +44,7 @@ function walk(memory: (at: number, length: number) => Uint8Array, rsdpAt: number
   found.set('DSDT', get(fadt.getUint32(40, true)).slice());
   expect(Number(fadt.getBigUint64(140, true))).toBe(fadt.getUint32(40, true));
   found.set('FACS', get(fadt.getUint32(36, true)).slice());
+  expect(Number(fadt.getBigUint64(132, true))).toBe(fadt.getUint32(36, true));
   expect(fadt.getUint32(36, true) % 64).toBe(0);
   return found;
 }

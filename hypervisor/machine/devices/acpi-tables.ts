@@ -70,7 +70,7 @@ const FADT_FLAGS = {
 const LEGACY_DEVICES = 1 << 0;
 const HAS_8042 = 1 << 1;
 
-/** FADT revision 3 (ACPI 2.0, table 5-5; 6.5, 5.2.9). FIRMWARE_CTRL is at 36, DSDT at 40, X_DSDT at 140. */
+/** FADT revision 3 (ACPI 2.0, table 5-5; 6.5, 5.2.9). FIRMWARE_CTRL is at 36, DSDT at 40, their 64-bit twins at 132 and 140. */
 function fadt(config: AcpiConfig): Uint8Array {
   const t = table('FACP', 3, 244);
   t.u8(45, 1);
@@ -175,6 +175,8 @@ export function createAcpiTables(config: AcpiConfig): AcpiTables {
   const fadtAt = place(fadtBytes);
   point('tables', fadtBytes, fadtAt, 36, 4, facsAt);
   point('tables', fadtBytes, fadtAt, 40, 4, dsdtAt);
+  // Before ACPI 5.0 both fields name the FACS, and Xen complains of a difference.
+  point('tables', fadtBytes, fadtAt, 132, 8, facsAt);
   point('tables', fadtBytes, fadtAt, 140, 8, dsdtAt);
   const listed = [fadtAt, place(madt(config)), place(hpet())];
   const list = (signature: string, size: 4 | 8): number => {
