@@ -624,7 +624,8 @@ export class EmulatedCpu extends Context implements SystemCpu {
   private systemHost(lin: Lin, write: boolean): number {
     const page = Math.floor(lin / 4096);
     const i = page & (SYSTEM_PAGES - 1);
-    if (this.systemPages[i] !== page || this.systemAsids[i] !== this.asid) return 0;
+    // A hypervisor changes tables under the CPU and need not tell it of pages that its guests cannot touch.
+    if (this.systemPages[i] !== page || this.systemAsids[i] !== this.asid || this.delivery === 'host') return 0;
     const host = this.systemHosts[i]!;
     if (write && (!this.systemWrites[i] || this.ram.codeFrames[(host - this.ram.base) >>> 12])) return 0;
     return host + (lin & 0xfff);
