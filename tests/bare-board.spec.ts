@@ -468,6 +468,81 @@ describe('several CPUs', () => {
   });
 });
 
+describe('MWAIT (SDM Vol 2B)', () => {
+  /** Arms the line at 0x7000. */
+  const arm = (a: Parameters<Parameters<typeof program>[0]>[0]) => a.mov(eax, 0x7000).xor(ecx, ecx).xor(edx, edx).monitor().xor(eax, eax);
+  it('without an armed line, or after a store to it, does not wait', () => {
+    const p = program(
+      (a) => {
+        a.xor(eax, eax).xor(ecx, ecx).mwait();
+        arm(a)
+          .inc(mem32(null, { disp: 0x7020 }))
+          .mwait();
+        arm(a)
+          .inc(mem32(null, { disp: 0x7040 }))
+          .mwait()
+          .label('not')
+          .hlt();
+      },
+      { profile: 'nehalem' },
+    );
+    expect(p.board.run()).toEqual({ kind: 'idle' });
+    expect(p.board.machine.cpus[0]!.rip).toBe(p.address('not'));
+  });
+
+  it('wakes when another CPU stores to the line', () => {
+    const p = program(
+      (a) =>
+        startOthers(a)
+          .mov(ecx, 100_000)
+          .label('d')
+          .dec(ecx)
+          .jnz('d')
+          .mov(mem32(null, { disp: 0x7004 }), 1)
+          .hlt(),
+      {
+        cpus: 2,
+        profile: 'nehalem',
+      },
+    );
+    placeTrampoline(p.board, (a) =>
+      a
+        .cli()
+        .mov(eax, 0x7000)
+        .xor(ecx, ecx)
+        .xor(edx, edx)
+        .monitor()
+        .xor(eax, eax)
+        .mwait()
+        .mov(mem8(null, { disp: 0x7100 }), 1)
+        .hlt(),
+    );
+    expect(p.board.run({ untilNs: 1e9 })).toEqual({ kind: 'idle' });
+    expect(p.read32(0x7100)).toBe(1);
+    expect(p.board.machine.cpus[1]!.cycles).toBeGreaterThan(200_000);
+  });
+
+  it.each([
+    [0, 'sleeps through'],
+    [1, 'wakes for'],
+  ])('with ECX %i %s an interrupt that IF holds back', (ecxValue) => {
+    const p = program(
+      (a) => {
+        pendInterrupt(a);
+        arm(a)
+          .mov(ecx, ecxValue)
+          .mwait()
+          .mov(mem32(null, { disp: 0x20000 }), 7)
+          .hlt();
+        a.label('isr').hlt();
+      },
+      { profile: 'nehalem', gates: { 64: 'isr' } },
+    );
+    expect(p.board.run()).toEqual({ kind: 'idle' });
+    expect(p.read32(0x20000)).toBe(ecxValue * 7);
+  });
+});
+
 describe('the machine ends', () => {
   const boot = (build: Parameters<typeof program>[0]) => {
     const p = createPc({ ramBytes: 4 << 20, cpus: 1, epoch: 0, engine: 'interp', firmware: bios(build) });

@@ -9,7 +9,8 @@ import { RunExit } from '../cpu-api.ts';
 import type { EmulatedCpu } from '../exec/cpu.ts';
 import type { Machine } from '../machine.ts';
 import { CS, EFLAGS, STATE } from '../state.ts';
-import { REQUEST, type SharedTime } from '../system/ports.ts';
+import { REQUEST, type SharedTime, WAITING } from '../system/ports.ts';
+import { monitorFired } from '../system/processor.ts';
 import { initContext, resetContext } from '../system/reset.ts';
 import type { BoardTimeline } from './timeline.ts';
 import { TSC_READ_CYCLES } from './wait-states.ts';
@@ -75,15 +76,19 @@ export class Processors {
     if (!this.wakes(cpu)) return;
     this.start(cpu);
   }
-  /** HLT ends with an interrupt that would be taken (SDM Vol 2A, HLT). */
+  /** HLT ends with an interrupt that would be taken (SDM Vol 2A, HLT); MWAIT with others too, and with a store to the monitored line. */
   private wakes(cpu: EmulatedCpu): boolean {
     const requests = cpu.apic?.requests ?? 0;
-    if (requests & REQUEST.nmi && !cpu.thread.nmiBlocked) return true;
+    const { waiting, nmiBlocked } = cpu.thread;
+    if (requests & REQUEST.nmi && !nmiBlocked) return true;
+    if (waiting !== WAITING.no && monitorFired(cpu)) return true;
+    if (requests & REQUEST.intr && waiting === WAITING.mwaitAnyInterrupt) return true;
     return (requests & REQUEST.intr) !== 0 && (cpu.u32(STATE.eflags) & EFLAGS.IF) !== 0;
   }
   private start(cpu: EmulatedCpu): void {
     const now = this.active?.cycles ?? this.base;
     this.activity[cpu.id] = 'running';
+    cpu.thread.waiting = WAITING.no;
     cpu.cycles = Math.max(cpu.cycles, now);
     if (this.active !== undefined && this.active !== cpu) this.interrupt();
   }
@@ -120,6 +125,7 @@ export class Processors {
     cpu.thread.interruptShadow = false;
     cpu.thread.nmiBlocked = false;
     cpu.thread.monitor = undefined;
+    cpu.thread.waiting = WAITING.no;
     cpu.modeChanged();
     cpu.flushAll();
   }
@@ -132,6 +138,8 @@ export class Processors {
     this.endOfTurn = Number.POSITIVE_INFINITY;
     if (timeline.expireOne(this.base)) return undefined;
     if (this.base >= limit) return 'limit';
+    for (const cpu of this.machine.cpus)
+      if (cpu.thread.waiting !== WAITING.no && this.activity[cpu.id] === 'halted' && this.wakes(cpu)) this.start(cpu);
     const awake = this.machine.cpus.filter((c) => this.activity[c.id] === 'running');
     const { next } = timeline;
     if (awake.length === 0) {
@@ -155,7 +163,8 @@ export class Processors {
       this.active = undefined;
       if (exit === RunExit.shutdown) return 'shutdown';
       if (exit !== RunExit.halt) continue;
-      if (!this.wakes(cpu)) this.activity[cpu.id] = 'halted';
+      if (this.wakes(cpu)) cpu.thread.waiting = WAITING.no;
+      else this.activity[cpu.id] = 'halted';
     }
     return undefined;
   }

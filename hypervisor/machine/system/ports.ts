@@ -13,6 +13,9 @@ export interface IoPorts {
 /** An empty bus: reads float high. */
 export const noPorts: IoPorts = { in: (_port, size) => 2 ** (8 * size) - 1, out: () => {} };
 
+/** HLT waits for an interrupt; MWAIT for a store to the monitored line too, and with ECX bit 0 for interrupts that IF holds back. */
+export const WAITING = { no: 0, mwait: 1, mwaitAnyInterrupt: 2 } as const;
+
 /** Plain data (saved and restored as it is). */
 export interface ThreadState {
   /** STI, MOV SS or POP SS was the last instruction: no interrupt (for MOV SS, no #DB either) before the next one. The run loop clears it. */
@@ -31,8 +34,10 @@ export interface ThreadState {
   msrs: Map<number, bigint>;
   /** State of the generator behind RDRAND: equal seeds give equal runs. */
   random: number;
-  /** Address range that MONITOR armed, or undefined. */
-  monitor: number | undefined;
+  /** The cache line that MONITOR armed: its host address, and what it held then. Undefined when none is armed. */
+  monitor: { readonly host: number; readonly seen: Uint8Array } | undefined;
+  /** How the instruction that left run() with RunExit.halt waits. */
+  waiting: (typeof WAITING)[keyof typeof WAITING];
 }
 
 export const createThreadState = (seed = 1): ThreadState => ({
@@ -45,6 +50,7 @@ export const createThreadState = (seed = 1): ThreadState => ({
   msrs: new Map(),
   random: seed >>> 0 || 1,
   monitor: undefined,
+  waiting: WAITING.no,
 });
 
 /** Bits of LocalApic.requests. */

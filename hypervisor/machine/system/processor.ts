@@ -1,14 +1,15 @@
 // Identification, MSRs, random numbers, and waiting: CPUID, RDMSR, WRMSR, RDPID, RDRAND, RDSEED, MONITOR, MWAIT.
 
+import type { Lin } from '../addresses.ts';
 import { RunExit } from '../cpu-api.ts';
 import type { Decoded } from '../isa/decoded.ts';
-import { ARITHMETIC_FLAGS, EFLAGS, RAX, RBX, RCX, RDX, STATE } from '../state.ts';
+import { ARITHMETIC_FLAGS, DS, EFLAGS, RAX, RBX, RCX, RDX, STATE } from '../state.ts';
 import { EXC } from './bits.ts';
 import { cpuid } from './cpuid.ts';
 import { is64, next, requireCpl0 } from './mode.ts';
 import { readMsr, writeMsr } from './msr.ts';
 import { setGpr } from './operands.ts';
-import type { SystemCpu } from './ports.ts';
+import { type SystemCpu, WAITING } from './ports.ts';
 
 function executeCpuid(cpu: SystemCpu, d: Decoded): boolean {
   if (cpu.thread.cpuidFaulting && cpu.cpl > 0) return cpu.fault(EXC.GP, 0);
@@ -41,6 +42,21 @@ function rdrand(cpu: SystemCpu, d: Decoded): boolean {
   return next(cpu, d);
 }
 
+/** As CPUID leaf 5 says it: one cache line. */
+const MONITOR_LINE = 64;
+
+/** Whether there is no armed monitor (any more): its line has changed. */
+export function monitorFired(cpu: SystemCpu): boolean {
+  const { monitor } = cpu.thread;
+  if (monitor === undefined) return true;
+  for (let i = 0; i < MONITOR_LINE; i++)
+    if (cpu.ram.u8[monitor.host + i] !== monitor.seen[i]) {
+      cpu.thread.monitor = undefined;
+      return true;
+    }
+  return false;
+}
+
 export const processorHandlers = {
   CPUID: executeCpuid,
   RDMSR(cpu: SystemCpu, d: Decoded) {
@@ -64,17 +80,25 @@ export const processorHandlers = {
   },
   RDRAND: rdrand,
   RDSEED: rdrand,
-  /** Above CPL 0: #UD (SDM Vol 2B, MONITOR). MWAIT waits as HLT does: a store to the monitored line may wake it, an interrupt will. */
+  /** Above CPL 0: #UD. MONITOR reads a byte, with all the faults of a load (SDM Vol 2B, MONITOR). */
   MONITOR(cpu: SystemCpu, d: Decoded) {
     if (cpu.cpl > 0) return cpu.fault(EXC.UD);
     if (cpu.regLo(RCX) !== 0) return cpu.fault(EXC.GP, 0);
-    cpu.thread.monitor = cpu.regLin(RAX);
+    const lin = (is64(cpu) ? cpu.regLin(RAX) : (cpu.regLo(RAX) + cpu.segBase(DS)) >>> 0) as Lin;
+    const host = cpu.probe(lin, 1, false);
+    if (host === 0) return false;
+    const line = host - (host % MONITOR_LINE);
+    // What is not RAM comes in a window of the CPU's own, and is never seen to change: an MWAIT then waits for an interrupt.
+    cpu.thread.monitor = { host: line, seen: cpu.ram.u8.slice(line, line + MONITOR_LINE) };
     return next(cpu, d);
   },
   MWAIT(cpu: SystemCpu, d: Decoded) {
     if (cpu.cpl > 0) return cpu.fault(EXC.UD);
     if (cpu.regLo(RCX) & ~1) return cpu.fault(EXC.GP, 0);
     next(cpu, d);
+    // Without an armed monitor, or after a store to its line, MWAIT does not wait.
+    if (monitorFired(cpu)) return true;
+    cpu.thread.waiting = cpu.regLo(RCX) & 1 ? WAITING.mwaitAnyInterrupt : WAITING.mwait;
     return cpu.leave(RunExit.halt);
   },
   /** Outside system-management mode, which this machine does not have. */
