@@ -28,10 +28,13 @@ export function runOnBoard(image: MicroImage, options: { readonly engine: Engine
   for (const s of image.linked.sections) machine.ram.writeBytes(Number(s.address) as Maddr, s.bytes);
   let output = '';
   let isOff = false;
+  let lineControl = 0;
   cpu.io = {
     in: (port, size) => (port === 0x3fd ? 0x60 : 2 ** (8 * size) - 1),
     out: (port, _size, value) => {
-      if (port === 0x3f8) output += String.fromCharCode(value);
+      if (port === 0x3fb) lineControl = value;
+      // With DLAB set this is the divisor.
+      if (port === 0x3f8 && (lineControl & 0x80) === 0) output += String.fromCharCode(value);
       if (port === 0xf4) isOff = cpu.leave(RunExit.shutdown);
     },
   };
