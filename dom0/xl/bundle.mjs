@@ -4,13 +4,15 @@
 // a cache and no build step: it is checked against the size and time of every source at each start, and whatever goes wrong with it
 // (a read-only folder, say) leads to the sources themselves.
 
-import { mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { createHash } from 'node:crypto';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const CACHE = join(ROOT, 'node_modules', '.cache', 'ringworld');
 const MANIFEST = join(CACHE, 'manifest.json');
+const A_DAY = 86_400_000;
 
 /** What tells whether a file is the one that was bundled. */
 const stamp = (path) => {
@@ -32,13 +34,12 @@ function known() {
 async function make() {
   const { build } = await import('esbuild');
   const { dependencies } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'));
-  const name = `${process.pid}-${Date.now()}`;
-  const out = join(CACHE, name);
   mkdirSync(CACHE, { recursive: true });
+  const draft = mkdtempSync(join(CACHE, 'draft-'));
   const { metafile } = await build({
     absWorkingDir: ROOT,
     entryPoints: [join(ROOT, 'dom0/xl/main.ts')],
-    outdir: out,
+    outdir: draft,
     outExtension: { '.js': '.mjs' },
     bundle: true,
     splitting: true,
@@ -50,22 +51,27 @@ async function make() {
     logLevel: 'silent',
   });
   const inputs = Object.fromEntries(Object.keys(metafile.inputs).map((path) => [path, stamp(path)]));
-  const entry = join(out, 'main.mjs');
-  const before = oldFolder();
-  const draft = join(CACHE, `${name}.json`);
-  writeFileSync(draft, JSON.stringify({ entry, inputs }));
-  renameSync(draft, MANIFEST);
-  if (before !== undefined && before !== out) rmSync(before, { recursive: true, force: true });
+  // Named by what went in: several commands that start at once make the same folder, and none takes it away under another.
+  const folder = join(CACHE, createHash('sha256').update(JSON.stringify(inputs)).digest('hex').slice(0, 16));
+  try {
+    renameSync(draft, folder);
+  } catch {
+    rmSync(draft, { recursive: true });
+  }
+  const entry = join(folder, 'main.mjs');
+  const list = `${draft}.json`;
+  writeFileSync(list, JSON.stringify({ entry, inputs }));
+  renameSync(list, MANIFEST);
+  forgetOld(folder);
   return entry;
 }
 
-/** Folder of the bundle that the manifest names now. */
-function oldFolder() {
-  try {
-    const folder = dirname(JSON.parse(readFileSync(MANIFEST, 'utf8')).entry);
-    return dirname(folder) === CACHE ? folder : undefined;
-  } catch {
-    return undefined;
+/** Removes bundles that nobody can be running any more. */
+function forgetOld(current) {
+  for (const name of readdirSync(CACHE)) {
+    const path = join(CACHE, name);
+    if (path !== current && path !== MANIFEST && Date.now() - statSync(path).mtimeMs > A_DAY)
+      rmSync(path, { recursive: true, force: true });
   }
 }
 

@@ -102,6 +102,8 @@ export class EmulatedCpu extends Context implements SystemCpu {
 
   // ------------------------------------------------------------------ running
 
+  // TOUR add 50: The loop around it all: finds or translates the block at RIP, enters it with fuel for what is left until the deadline, and
+  // serves whatever made threaded code come back. Fuel counts instructions, so time is exact to the instruction in every engine.
   run(deadline: number): RunExit {
     this.leaving = undefined;
     this.cutting = false;

@@ -249,6 +249,7 @@ function readVex(three: boolean): number {
   return VEX_MAPS + (three ? first & 31 : 1);
 }
 
+// TOUR add 20: Bytes become one Decoded: the form is looked up in tables made from all the records, prefixes are resolved, operands named.
 export const decode: Decode = (bytes: Uint8Array, offset: number, available: number, mode: CodeMode): Decoded | DecodeError => {
   const bits = mode.bits;
   code = bytes;

@@ -253,6 +253,8 @@ function keyOf(size: number, cc: number, addrSize: number, rep: number, mode: Ha
   return key;
 }
 
+// TOUR add 40: A handler is the meaning staged with the wasm builder, for one size and kind of operands. It ends in a tail call to the handler
+// of the next record: the interpreter has no loop.
 const REGISTERS: ReadonlySet<OperandShape['kind']> = new Set(['reg', 'mm', 'xmm', 'st']);
 
 function stage(

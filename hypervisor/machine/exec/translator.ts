@@ -244,6 +244,8 @@ export class Translator {
   private fieldAt = 0;
   private field = 0;
 
+  // TOUR add 30: Cold code. One record of 32 bytes for each instruction of a block: which handler runs it, and the handler's variables. What
+  // has no staged meaning gets a record that stops, and TypeScript (system/execute.ts) carries it out.
   /** Writes the record of one instruction; returns whether it ends the block. */
   private lower(d: Decoded, at: number, page: CodePage, offset: number, far: boolean): boolean {
     const { mode } = page;

@@ -19,6 +19,8 @@ const LOGIC_FLAGS = { writes: OSZAPC, undefined: ['AF'] } as const;
 
 type Two = { readonly dst: Operand<'rw'>; readonly src: Operand<'r'> };
 
+// TOUR add 10: What an instruction is: its encodings in the manuals' notation, what it may do to its operands and flags, and its meaning as
+// a function over any kind of value. Read, compute, write, flags last. Nothing else in the repository knows what ADD does.
 export const ADD = insn('ADD', {
   sdm: 'Vol 2A, ADD',
   forms: aluForms(0),

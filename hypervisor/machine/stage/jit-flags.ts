@@ -158,6 +158,8 @@ export class JitFlags implements LazyFlags<Val> {
     const c = this.direct(cc >> 1);
     return c && (cc & 1 ? b.eqz(c) : c);
   }
+  // TOUR add 90: And the flags of the ADD: nobody computes them. What set them is remembered while code is emitted, and the JB that follows
+  // becomes one comparison; only where the region is left do the two words of flags.ts come into being.
   /** Conditions O, B, Z, BE, S, P, L, LE. */
   private direct(base: number): Val | undefined {
     const { b } = this;

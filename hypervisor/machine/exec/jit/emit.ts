@@ -99,6 +99,8 @@ class RegionEmitter {
     return at;
   }
 
+  // TOUR add 80: The same meaning a second time, now by the JIT's builder: registers are wasm locals, branches between blocks are branches
+  // between WebAssembly constructs.
   /** A block and all that it dominates. */
   private tree(i: number): void {
     const { b } = this;

@@ -66,6 +66,8 @@ export class Jit {
     return this.policy.hotAfter;
   }
 
+  // TOUR add 60: Hot code. The record before a block counts how often it is entered; here its last count arrives. Compiling waits for company,
+  // as a module costs as much as several functions.
   /** The counting record of a block ran out. No threaded code is running. */
   request(rec: number): void {
     if (this.code.owner(rec).dead) return;

@@ -49,6 +49,7 @@ export interface Region {
   readonly returnSites: readonly number[];
 }
 
+// TOUR add 70: What is compiled together: what the interpreter has already been through, from the hot block on, inside its page.
 export function collectRegion(ram: Ram, endsBlock: Uint8Array, page: CodePage, headOffset: number): Region | undefined {
   const head = page.blocks.get(headOffset);
   if (head === undefined || page.straddles.has(headOffset)) return undefined;
