@@ -25,7 +25,7 @@ export interface Insn<O extends Record<string, Access> = Record<string, Access>>
   /** Where in the SDM (Vol 2) or APM (Vol 3) it is described. */
   readonly sdm: string;
   /**
-   * Encodings, separated by '|', in the manuals' notation: optional mandatory prefix (NP NFx 66 F2 F3), opcode bytes, /r or /0../7,
+   * Encodings, separated by '|', in the manuals' notation: optional mandatory prefix (NP NFx 66 F2 F3) or VEX.LZ..., opcode bytes, /r or /0../7,
    * '+r' (register in the opcode) or '+cc', then operands separated by commas, in the letters of the SDM's Appendix A (Eb Ev Gv Iz sIb
    * Jz Ob M Ed Eq Ey Rd Sw Vx Wx Pq Qq ...; Zb Zv is the register of a +r form; Rv/Mw where register and memory sizes differ; (rAX) (rBX)b
    * (rDI)q is memory at DS:that register) or fixed registers (AL rAX DX CL 1 ES ...). A trailing {flags} set, separated by blanks, may
