@@ -144,6 +144,8 @@ export class EmulatedCpu extends Context implements SystemCpu {
       const owed = this.refund(stop, at);
       this.cycles += budget - ((u32[fuelAt]! | 0) + owed);
       this.stopped(stop, at);
+      // An instruction that was run by itself, or fuel for a while, ends in front of the deadline: whole blocks may follow.
+      if (budget !== left) this.cutting = false;
       if (resume && (this.faulted || this.touchesDevice)) this.setU32(STATE.eflags, this.u32(STATE.eflags) | EFLAGS.RF);
       if (step !== undefined) endStep(this, step, !this.faulted && !this.touchesDevice, this.leaving !== undefined);
       if (this.touchesDevice) continue;
