@@ -80,8 +80,8 @@ interface Save {
 function writeArea(cpu: SystemCpu, lin: Lin, s: Save): boolean {
   const pkru = s.write & XCR0_PKRU ? pkruAt(s.xcomp ?? 0, s.compacted) : 0;
   const size = pkru ? pkru + XSAVE_PKRU_SIZE : XSAVE_LEGACY;
-  for (let at = 0; at < size; at = Math.min(at + 4096, size - 1) === at ? size : Math.min(at + 4096, size - 1))
-    if (cpu.probe((lin + at) as Lin, 1, true) === 0) return false;
+  // At most one page border lies inside.
+  if (cpu.probe(lin, 1, true) === 0 || cpu.probe((lin + size - 1) as Lin, 1, true) === 0) return false;
   const legacy = new Uint8Array(LEGACY_END);
   const view = new DataView(legacy.buffer);
   if (s.write & XCR0_X87) {
