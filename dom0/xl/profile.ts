@@ -20,6 +20,8 @@ export async function profile(args: string[]): Promise<number> {
   const [first, ...others] = args;
   const isBare = first === 'bare';
   const { own, rest } = ownOptions(isBare || first === 'create' ? others : args);
+  if (rest.some((a, i) => a === '--engine=both' || (a === 'both' && rest[i - 1] === '--engine')))
+    throw new UserError('profile: --engine both runs two machines: profile one of them');
   const symbols = own.systemMap === null ? null : readSymbols(own.systemMap, []);
   const samples: GuestSample[] = [];
   const machines: Machine[] = [];
