@@ -108,6 +108,23 @@ describe('system flags', () => {
   });
 });
 
+/** 32-bit protected mode with paging. */
+function outsideLong(c: FakeCpu): void {
+  c.setBig(STATE.efer, 0n);
+  c.setBig(STATE.cr4, 0n);
+  inCompatibility(c);
+}
+function inCompatibility(c: FakeCpu): void {
+  c.setSegment(CS, SEL.code0, 0xc09b, 0xffffffff, 0);
+}
+/** Protected mode without paging, EFER.LME set. */
+function beforeLong(c: FakeCpu, cr4: bigint): void {
+  c.setBig(STATE.cr0, BigInt(CR0.PE | CR0.ET | CR0.NE));
+  c.setBig(STATE.efer, BigInt(EFER.LME));
+  c.setBig(STATE.cr4, cr4);
+  inCompatibility(c);
+}
+
 describe('control registers (SDM Vol 3A, 2.5)', () => {
   /** MOV CRn, RAX. */
   const movCr = (c: FakeCpu, n: number, v: bigint) => {
@@ -131,6 +148,104 @@ describe('control registers (SDM Vol 3A, 2.5)', () => {
   for (const [what, n, v, outcome] of cases) {
     it(`${what}: ${outcome}`, () => {
       expect(movCr(longCpu(0), n, v)).toBe(outcome);
+    });
+  }
+
+  const states: [string, (c: FakeCpu) => void, number, bigint, string][] = [
+    // what, the state before, register, value, outcome; all from 64-bit mode (SDM Vol 2B, MOV-Move to/from Control Registers)
+    ['CR4.PCIDE with a PCID in CR3', (c) => c.setBig(STATE.cr3, 0x1001n), 4, 0x220n | BigInt(CR4.PCIDE), '#GP(0)'],
+    ['CR4.PCIDE with CR3[11:0] zero', (c) => c.setBig(STATE.cr3, 0x1000n), 4, 0x220n | BigInt(CR4.PCIDE), 'ok'],
+    ['CR4.PCIDE outside IA-32e mode', outsideLong, 4, 0x220n | BigInt(CR4.PCIDE), '#GP(0)'],
+    ['CR3 bit 63 without PCIDE', () => {}, 3, (1n << 63n) | 0x1000n, '#GP(0)'],
+    ['CR3 bit 63 with PCIDE', (c) => c.setBig(STATE.cr4, 0x220n | BigInt(CR4.PCIDE)), 3, (1n << 63n) | 0x1005n, 'ok'],
+    ['CR3 bit 62 with PCIDE', (c) => c.setBig(STATE.cr4, 0x220n | BigInt(CR4.PCIDE)), 3, (1n << 62n) | 0x1005n, '#GP(0)'],
+    ['CR0.PG cleared in compatibility mode', inCompatibility, 0, 0x31n, 'ok'],
+    [
+      'CR0.PG cleared with PCIDE',
+      (c) => {
+        inCompatibility(c);
+        c.setBig(STATE.cr4, 0x220n | BigInt(CR4.PCIDE));
+      },
+      0,
+      0x31n,
+      '#GP(0)',
+    ],
+    ['CR0.PG set with LME and without PAE', (c) => beforeLong(c, 0n), 0, 0x8000_0031n, '#GP(0)'],
+    ['CR0.PG set with LME and PAE', (c) => beforeLong(c, 0x20n), 0, 0x8000_0031n, 'ok'],
+    [
+      'CR0.PG set with LME while CS is 64-bit code',
+      (c) => {
+        beforeLong(c, 0x20n);
+        c.setSegment(CS, SEL.code0, 0xa09b, 0xffffffff, 0);
+      },
+      0,
+      0x8000_0031n,
+      '#GP(0)',
+    ],
+    [
+      'CR0.PG set with LME while TR holds a 16-bit TSS',
+      (c) => {
+        beforeLong(c, 0x20n);
+        c.setSegment(7, SEL.tss, 0x83, 0x2b, TSS);
+      },
+      0,
+      0x8000_0031n,
+      '#GP(0)',
+    ],
+    [
+      'CR0.PG set for PAE paging with bad page-directory pointers',
+      (c) => {
+        beforeLong(c, 0x20n);
+        c.setBig(STATE.efer, 0n);
+        c.pdptesValid = false;
+      },
+      0,
+      0x8000_0031n,
+      '#GP(0)',
+    ],
+    [
+      'CR4.PAE set under paging with bad page-directory pointers',
+      (c) => {
+        outsideLong(c);
+        c.pdptesValid = false;
+      },
+      4,
+      0x220n,
+      '#GP(0)',
+    ],
+    [
+      'CR4.PGE changed under PAE paging with bad page-directory pointers',
+      (c) => {
+        outsideLong(c);
+        c.setBig(STATE.cr4, 0x20n);
+        c.pdptesValid = false;
+      },
+      4,
+      0xa0n,
+      '#GP(0)',
+    ],
+    [
+      'CR3 under PAE paging with bad page-directory pointers',
+      (c) => {
+        outsideLong(c);
+        c.setBig(STATE.cr4, 0x20n);
+        c.pdptesValid = false;
+      },
+      3,
+      0x5000n,
+      '#GP(0)',
+    ],
+    ['CR4 with bit 63', () => {}, 4, (1n << 63n) | 0x220n, '#GP(0)'],
+    ['CR4.VME and PVI', () => {}, 4, 0x223n, 'ok'],
+    ['CR4.VMXE while there is no VMX', () => {}, 4, 0x220n | BigInt(CR4.VMXE), '#GP(0)'],
+  ];
+  for (const [what, prepare, n, v, outcome] of states) {
+    it(`${what}: ${outcome}`, () => {
+      const c = longCpu(0);
+      prepare(c);
+      const before = [c.big(STATE.cr0), c.big(STATE.cr3), c.big(STATE.cr4), c.big(STATE.efer)];
+      expect(movCr(c, n, v)).toBe(outcome);
+      if (outcome !== 'ok') expect([c.big(STATE.cr0), c.big(STATE.cr3), c.big(STATE.cr4), c.big(STATE.efer)]).toEqual(before);
     });
   }
   it('are #GP(0) above level 0', () => {
