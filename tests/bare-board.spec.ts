@@ -22,7 +22,7 @@ import {
   mem64,
   ss,
 } from '@ringworld/guests';
-import { type Board, createPc } from '@ringworld/hypervisor';
+import { type Board, createPc, enterAt } from '@ringworld/hypervisor';
 import { describe, expect, it } from 'vitest';
 import { IDTR, LAPIC, program } from './support/bare-program.ts';
 
@@ -628,5 +628,34 @@ describe('the machine ends', () => {
     expect(p.read32(0x2_0000)).toBe(0x55);
     p.board.memoryMap.setA20(true);
     expect([p.read32(0x2_0000), p.read32(0x12_0000)]).toEqual([0x55, 0]);
+  });
+});
+
+describe('RAM above 4 GiB', () => {
+  it('is where the hole for devices has pushed it, for page tables and data alike', () => {
+    const GIB = 2 ** 30;
+    const p = program((a) => a.hlt(), { ramBytes: 3 * GIB + (4 << 20) });
+    const { board } = p;
+    expect(board.memoryMap.ranges).toEqual([
+      { base: 0, size: 0xa_0000 },
+      { base: 1 << 20, size: 3 * GIB - (1 << 20) },
+      { base: 4 * GIB, size: 4 << 20 },
+    ]);
+    // Tables at 4 GiB: linear 0 to 2 MiB and 1 GiB to 1 GiB + 2 MiB are physical 0 and 4 GiB + 2 MiB.
+    const quad = (at: number, v: bigint) => board.dma.write(at, new Uint8Array(BigUint64Array.of(v).buffer));
+    const table = (n: number) => 4 * GIB + n * 4096;
+    quad(table(0), BigInt(table(1)) | 3n);
+    quad(table(1), BigInt(table(2)) | 3n);
+    quad(table(1) + 8, BigInt(table(3)) | 3n);
+    quad(table(2), 0x83n);
+    quad(table(3), BigInt(4 * GIB + (2 << 20)) | 0x83n);
+    const image = new Image();
+    assembler(image, 64)
+      .mov(mem32(null, { disp: GIB + 0x1000 }), 0x1234)
+      .hlt();
+    board.dma.write(0x1_0000, image.link(0x1_0000n).sections[0]!.bytes);
+    enterAt(board, { mode: 'long64', ip: 0x1_0000, sp: 0x8_0000, cr3: table(0), codeSelector: 0x10, dataSelector: 0x18 });
+    expect(board.run()).toEqual({ kind: 'idle' });
+    expect(p.read32(4 * GIB + (2 << 20) + 0x1000)).toBe(0x1234);
   });
 });

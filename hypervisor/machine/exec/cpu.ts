@@ -587,7 +587,9 @@ export class EmulatedCpu extends Context implements SystemCpu {
     this.retag();
   }
   private root(): number {
-    return (this.u32(STATE.cr3) & ~0xfff) >>> 0;
+    const low = (this.u32(STATE.cr3) & ~0xfff) >>> 0;
+    // Four-level tables may lie above 4 GiB, as RAM does on a board with a hole for devices.
+    return this.walker.paging.mode === '4level' ? (this.hi(STATE.cr3) & 0x3fff) * 0x1_0000_0000 + low : low;
   }
   /** Puts the tag of (address space, mode) into force; those of the present space by mode and flags, as they were last found. */
   private retag(): void {
