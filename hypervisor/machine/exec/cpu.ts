@@ -37,7 +37,11 @@ import { dropAllJumps, dropJumps, getJump, putJump } from './jump-cache.ts';
 import { type ExecMode, fitsLimit } from './mode.ts';
 import { REC, STOP } from './records.ts';
 
-const MAX_FUEL = 0x3fff_ffff;
+/**
+ * Instructions that threaded code is given at once. A loop that never leaves its region would otherwise stay in V8's baseline code: a
+ * function is replaced by its optimized form only when it is called.
+ */
+const MAX_FUEL = 200_000;
 /** TLB tags have 12 bits; 0 is never used. */
 const MAX_TAG = 4095;
 
@@ -62,6 +66,8 @@ export class EmulatedCpu extends Context implements SystemCpu {
   private watching = false;
   /** The rest until the deadline is run in blocks cut to it: compiled code may have larger ones than its first record says. */
   private cutting = false;
+  /** The fuel given last was all there is until the deadline. */
+  private last = false;
   /** #AC is on (CR0.AM, EFLAGS.AC, CPL 3): as while watching, no data access may hit the TLB, so that each one is seen. */
   private aligning = false;
 
@@ -126,6 +132,7 @@ export class EmulatedCpu extends Context implements SystemCpu {
         if (this.takeFault()) return RunExit.exception;
         continue;
       }
+      this.last = budget === left;
       const rec = this.recordFor(budget, budget === 1 || this.cutting);
       if (rec === 0) {
         if (this.takeFault()) return RunExit.exception;
@@ -192,7 +199,7 @@ export class EmulatedCpu extends Context implements SystemCpu {
         return;
       case STOP.deadline:
         this.rip = code.ripOf(rec);
-        this.cutting = true;
+        this.cutting = this.last;
         return;
       default:
         this.rip = code.ripOf(rec);

@@ -105,6 +105,8 @@ export class Translator {
     let straddle: Mfn | undefined;
     this.blocks++;
     while (count < max && offset < 4096 && !ended) {
+      // What is decoded already is gone to: blocks would overlap otherwise, and every tail be decoded several times.
+      if (count > 0 && counted && page.blocks.has(offset) && !page.straddles.has(offset)) break;
       const bytes = this.ram.base + page.frame * 4096;
       let d = decode(this.ram.u8, bytes + offset, 4096 - offset, page.mode);
       const rip = page.lin - page.mode.csBase + offset;
@@ -219,6 +221,7 @@ export class Translator {
   goto(at: number, page: CodePage, offset: number, far: boolean): void {
     this.ram.u16[(at + REC.pageOffset) >>> 1] = offset & 0xfff;
     const near = !far && offset < 4096;
+    if (near && !page.straddles.has(offset)) this.ram.u32[(at + REC.imm) >>> 2] = page.blocks.get(offset) ?? 0;
     const rip = wrapRip(page.lin - page.mode.csBase + offset, page.mode);
     this.putLin(at + REC.disp, rip);
     if (!near) this.ram.u32[(at + REC.imm) >>> 2] = jumpSlot(rip);

@@ -717,19 +717,22 @@ export class JitBuilder extends WasmBuilder {
     this.lazy.fromParameters();
   }
   /** Code that writes registers back. */
-  writeBack(mask: number): void {
+  writeBackCode(mask: number): number[] {
+    const out: number[] = [];
     for (let n = 0; n < 16; n++) {
       if (!(mask & (1 << n))) continue;
-      this.get(PARAM.cpu);
-      this.get(this.gpr[n]!);
-      this.mem(OP.i64_store, STATE.gpr + n * 8);
+      out.push(OP.local_get, PARAM.cpu, OP.local_get);
+      pushU(out, this.gpr[n]!);
+      out.push(OP.i64_store, 0);
+      pushU(out, STATE.gpr + n * 8);
     }
+    return out;
   }
   /** The common end: registers and flags back, and to the stop handler. */
   epilogue(mask: number): void {
     this.lazy.forget();
     const [res, aux] = this.lazy.pair();
-    this.writeBack(mask);
+    for (const byte of this.writeBackCode(mask)) this.code.push(byte);
     for (const p of [PARAM.cpu, PARAM.rec, PARAM.fuel]) this.get(p);
     this.push64(res);
     this.push32(aux);

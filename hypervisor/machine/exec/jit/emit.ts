@@ -71,15 +71,19 @@ class RegionEmitter {
   private fillHoles(end: number): number[] {
     const { b } = this;
     const mayBeDirty = this.dirtyAtEntry();
+    const stores = new Map<number, readonly number[]>();
     const out: number[] = [];
     let from = 0;
     for (const hole of b.holes) {
       for (let i = from; i < hole.at; i++) out.push(b.code[i]!);
       from = hole.at;
-      const mark = b.code.length;
-      b.writeBack(mayBeDirty[hole.block]! | hole.dirty);
-      for (let i = mark; i < b.code.length; i++) out.push(b.code[i]!);
-      b.code.length = mark;
+      const mask = mayBeDirty[hole.block]! | hole.dirty;
+      let bytes = stores.get(mask);
+      if (!bytes) {
+        bytes = b.writeBackCode(mask);
+        stores.set(mask, bytes);
+      }
+      for (const byte of bytes) out.push(byte);
     }
     for (let i = from; i < end; i++) out.push(b.code[i]!);
     return out;
