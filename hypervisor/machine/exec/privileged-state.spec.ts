@@ -411,6 +411,21 @@ describe('debug traps (SDM Vol 3B, 17.2 and 17.3)', () => {
   });
 });
 
+describe('CLI, which is staged (SDM Vol 2A)', () => {
+  it('clears IF at level 0 and is #GP(0) at level 3 with IOPL 0', () => {
+    const t = rig();
+    t.cpu.rflags = 2 | EFLAGS.IF;
+    // inc rax; cli; inc rax
+    expect(t.run([0x48, 0xff, 0xc0, 0xfa, 0x48, 0xff, 0xc0, ...UD2])).toBe('6');
+    expect([t.cpu.rflags & EFLAGS.IF, t.cpu.reg(RAX)]).toEqual([0, 2n]);
+    const u = rig(3);
+    u.cpu.rflags = 2 | EFLAGS.IF;
+    expect([u.run([0x48, 0xff, 0xc0, 0xfa, ...UD2]), u.cpu.rip, u.cpu.rflags & EFLAGS.IF]).toEqual(['13(0)', CODE + 3, EFLAGS.IF]);
+    u.cpu.rflags |= EFLAGS.IOPL;
+    expect([u.run([0xfa, ...UD2]), u.cpu.rflags & EFLAGS.IF]).toEqual(['6', 0]);
+  });
+});
+
 describe('PAE paging', () => {
   it('MOV CR3 to pointers with reserved bits is #GP(0) and changes nothing (SDM Vol 3A, 4.4.1)', () => {
     const t = rig();

@@ -4,7 +4,7 @@
 // leaves it off. A few that need no privilege and are frequent are staged after all. `check` states the privilege checks that come before
 // any other; the rest is with the semantics.
 
-import { CS, DS, ES, FS, GS, SS, STATE } from '../state.ts';
+import { CS, DS, EFLAGS, ES, FS, GS, SS, STATE } from '../state.ts';
 import { insn, OSZAPC } from './insn.ts';
 import { push } from './stack.ts';
 
@@ -83,7 +83,16 @@ export const control = [
   insn('CLAC', { sdm: 'Vol 2A, CLAC', forms: 'NP 0F 01 CA', operands: {}, cpuid: 'smap', ends: true }),
   insn('STAC', { sdm: 'Vol 2B, STAC', forms: 'NP 0F 01 CB', operands: {}, cpuid: 'smap', ends: true }),
   insn('POPF', { sdm: 'Vol 2B, POPF', forms: '9D {d64}', operands: {}, flags: { writes: OSZAPC }, ends: true }),
-  insn('CLI', { sdm: 'Vol 2A, CLI', forms: 'FA', operands: {} }),
+  /** At level 0 (in real mode too) there is nothing to check: kernels do it all the time. STI must come back to the run loop. */
+  insn('CLI', {
+    sdm: 'Vol 2A, CLI',
+    forms: 'FA',
+    operands: {},
+    sem(b) {
+      b.if(b.ne(b.state(STATE.cpl, 4), b.k(0)), () => b.slow());
+      b.setState(STATE.eflags, 4, b.and(b.state(STATE.eflags, 4), b.k(~EFLAGS.IF)));
+    },
+  }),
   insn('STI', { sdm: 'Vol 2B, STI', forms: 'FB', operands: {}, ends: true }),
 ];
 
