@@ -9,6 +9,9 @@ export interface Bucket {
   readonly functions: readonly { readonly name: string; readonly ms: number }[];
 }
 
+/** The source of a line (from 0) of a script, as a path or URL. */
+export type SourceOf = (url: string, line: number) => string;
+
 interface Rule {
   readonly bucket: string;
   /** Of the script's URL, from the repository's root on. */
@@ -35,12 +38,11 @@ const RULES: readonly Rule[] = [
   { bucket: 'system instructions in TypeScript', url: /hypervisor\/machine\/(system\/|state|context)/ },
   { bucket: 'CPU loop', url: /hypervisor\/machine\/exec\// },
   { bucket: 'devices and board', url: /hypervisor\/machine\// },
-  { bucket: 'hypervisor', url: /\/hypervisor\// },
-  { bucket: 'dom0', url: /\/(dom0|abi)\// },
+  { bucket: 'hypervisor', url: /(^|\/)hypervisor\// },
+  { bucket: 'dom0', url: /(^|\/)(dom0|abi|guests)\// },
 ];
 
-function bucketOf(frame: Profiler.Profile['nodes'][number]['callFrame'], below: string | undefined): string {
-  const { functionName, url } = frame;
+function bucketOf({ functionName, url }: { functionName: string; url: string }, below: string | undefined): string {
   if (functionName === '(idle)') return 'idle, waiting for the host';
   if (functionName === '(garbage collector)') return 'garbage collection';
   // WebAssembly.Module and WebAssembly.Instance.
@@ -54,16 +56,19 @@ function bucketOf(frame: Profiler.Profile['nodes'][number]['callFrame'], below: 
 
 const FUNCTIONS_KEPT = 5;
 
-export function bucketsOf({ nodes, samples = [], timeDeltas = [] }: Profiler.Profile): Bucket[] {
+/** `sourceOf` finds the source behind a line of a script: the command may run from a bundle. */
+export function bucketsOf({ nodes, samples = [], timeDeltas = [] }: Profiler.Profile, sourceOf: SourceOf = (url) => url): Bucket[] {
   const parents = new Map<number, number>();
   for (const n of nodes) for (const child of n.children ?? []) parents.set(child, n.id);
-  const byId = new Map(nodes.map((n) => [n.id, n]));
+  const frames = new Map(
+    nodes.map(({ id, callFrame: { functionName, url, lineNumber } }) => [id, { functionName, url: sourceOf(url, lineNumber) }]),
+  );
   const known = new Map<number, string>();
   const bucket = (id: number): string => {
     let name = known.get(id);
     if (name === undefined) {
       const parent = parents.get(id);
-      name = bucketOf(byId.get(id)!.callFrame, parent === undefined ? undefined : bucket(parent));
+      name = bucketOf(frames.get(id)!, parent === undefined ? undefined : bucket(parent));
       known.set(id, name);
     }
     return name;
@@ -71,7 +76,7 @@ export function bucketsOf({ nodes, samples = [], timeDeltas = [] }: Profiler.Pro
   const all = new Map<string, { ms: number; functions: Map<string, number> }>();
   samples.forEach((id, i) => {
     const ms = (timeDeltas[i] ?? 0) / 1000;
-    const { functionName, url } = byId.get(id)!.callFrame;
+    const { functionName, url } = frames.get(id)!;
     const file = url.split('/').slice(-2).join('/');
     const name = `${functionName || '(anonymous)'}${url.startsWith('wasm:') || file === '' ? '' : ` ${file}`}`;
     const b = all.get(bucket(id)) ?? { ms: 0, functions: new Map() };

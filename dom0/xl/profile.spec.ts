@@ -10,6 +10,7 @@ import { demoGuest } from './demo.ts';
 import { domainTwins } from './lockstep-domains.ts';
 import { type GuestSample, guestProfile, watchGuest } from './profile-guest.ts';
 import { bucketsOf } from './profile-host.ts';
+import { modulesOf } from './profile-source.ts';
 import { elfSymbols, parseSystemMap, Symbols } from './symbols.ts';
 
 /** A profile of chains of frames, each `[function, url, ...]` from the outermost on; the last one gets a millisecond. */
@@ -68,6 +69,16 @@ test('a built-in counts for its caller, but what compiles WebAssembly for itself
   ]);
 });
 
+test('a line of a bundle counts for the source that it came from', () => {
+  const text = 'import "x";\n\n// hypervisor/core/timers.ts\nfunction a() {}\n// note\n\n// dom0/xl/main.ts\nfunction b() {}\n';
+  expect(modulesOf(text)).toEqual([
+    { line: 2, path: 'hypervisor/core/timers.ts' },
+    { line: 6, path: 'dom0/xl/main.ts' },
+  ]);
+  const buckets = bucketsOf(profileOf([['a', 'bundle']]), (_, line) => (line === 0 ? 'hypervisor/core/timers.ts' : ''));
+  expect(buckets.map((b) => b.name)).toEqual(['hypervisor']);
+});
+
 test('guest addresses are named by symbol, or by page', () => {
   const symbols = new Symbols(parseSystemMap('ffffffff81000000 T _text\nffffffff81000100 t helper\nffffffff81000180 D data\n'));
   const at = (rip: number): GuestSample => ({ cpu: 0, rip, ms: 1 });
@@ -118,6 +129,8 @@ test('the command runs a domain and tells where the time went', async () => {
     expect(code).toBe(0);
     expect(out).toContain('hello from pv64');
     expect(err).toMatch(/^interpreter +\d+ ms/m);
+    // The command may have run from its bundle.
+    expect(err).toMatch(/^hypervisor +\d+ ms/m);
     expect(err).toMatch(/^blocks +\d+/m);
     const facts = JSON.parse(readFileSync(json, 'utf8')) as { guest: { name: string }[] };
     expect(facts.guest.length).toBeGreaterThan(1);

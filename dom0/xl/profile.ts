@@ -9,6 +9,7 @@ import type { Machine } from '@ringworld/hypervisor';
 import { type GuestSample, guestProfile, watchGuest } from './profile-guest.ts';
 import { bucketsOf } from './profile-host.ts';
 import { profileReport } from './profile-report.ts';
+import { sourceFinder } from './profile-source.ts';
 import { readSymbols } from './symbols.ts';
 import { UserError } from './user-error.ts';
 
@@ -48,7 +49,7 @@ export async function profile(args: string[]): Promise<number> {
   }
   const facts = {
     seconds: (performance.now() - start) / 1000,
-    host: bucketsOf(recorded),
+    host: bucketsOf(recorded, sourceFinder()),
     guest: guestProfile(samples, symbols),
     every: own.every,
     engine: machines.at(-1)?.engine.statistics ?? null,

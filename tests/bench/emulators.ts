@@ -80,6 +80,8 @@ export const ringworldPv = (g: LinuxGuest, engine: string): string[] => [
 export const ringworldBare = (g: LinuxGuest, engine: string): string[] => [
   RINGWORLD,
   'bare',
+  '-F',
+  '-q',
   `--engine=${engine}`,
   ...linuxHere(g, 'ttyS0'),
 ];

@@ -28,7 +28,7 @@ init, user programs inside Linux. Times are wall-clock: run it on an otherwise i
   --no-qemu         without QEMU
   --engine=ENGINE   jit (the default) or interp
   --json=FILE       where the figures go (out/bench.json)
-  --timeout=SECONDS for one run (600)
+  --timeout=SECONDS for one run (600); Bochs gets six times that
 `;
 
 /** null: the usage was asked for. Throws with one line where something is wrong. */

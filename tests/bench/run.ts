@@ -30,6 +30,9 @@ export async function repeat(times: number, one: () => Promise<Timed>): Promise<
   return all;
 }
 
+/** Bochs is slower by about this than what the timeout is meant for. */
+const BOCHS_PATIENCE = 6;
+
 type Drive = Parameters<typeof bochsConfig>[0]['drive'];
 
 /** Bochs on a disk or an ISO image, its serial port as output. */
@@ -41,7 +44,7 @@ export function runBochs(bench: Bench, memoryMib: number, drive: Drive, options:
   writeFileSync(file('bochs.rc'), 'c\n');
   return timed(BOCHS, bochsArguments(file('bochsrc'), file('bochs.rc')), {
     ...options,
-    timeoutSeconds: bench.options.timeoutSeconds,
+    timeoutSeconds: bench.options.timeoutSeconds * BOCHS_PATIENCE,
     outputFile: serial,
     // The text display wants to know its terminal.
     env: { TERM: 'xterm' },
