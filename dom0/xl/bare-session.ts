@@ -253,7 +253,10 @@ export class BareSession {
   private async pump(): Promise<BoardEnd | BareExit> {
     const { deadline, pace, world, output } = this.options;
     const { board } = this.pc;
+    // A machine that resets for ever must not keep the event loop, nor the time limit, from their turn.
+    await turn();
     let lastTurn = performance.now();
+    if (lastTurn >= deadline) return 'timeout';
     for (;;) {
       const next = board.sleepsUntil;
       const { now } = board.timeline;
