@@ -10,6 +10,7 @@ const PIIX3_SLOT = 1;
 const PMBA = 0x40;
 const PMREGMISC = 0x80;
 const PIRQRC = 0x60;
+const IDETIM = 0x40;
 const COMMAND = 0x04;
 const BAR0 = 0x10;
 /** Where SeaBIOS puts the bars of IDE's bus master and of the VGA. */
@@ -27,6 +28,8 @@ export function leaveAsFirmware(pc: Pc): void {
   });
   // PCI interrupts are level-triggered: 10 and 11 are bits 2 and 3 of the second ELCR.
   pc.board.pic.ports.out(0x4d1, 1, 0x0c);
+  // Both IDE channels decode: Linux's ata_piix leaves one alone that does not.
+  for (const channel of [0, 2]) pc.pci.at(PIIX3_SLOT, 1)!.write(IDETIM + channel, 2, 0x8000);
   const pm = pc.pci.at(PIIX3_SLOT, 3)!;
   pm.write(PMBA, 4, PM_BASE | 1);
   pm.write(PMREGMISC, 1, 1);
