@@ -4,36 +4,10 @@
 import { type LocalApic, REQUEST } from '../system/ports.ts';
 import { type ApicMessage, BROADCAST, DELIVERY, destinationOf8 } from './apic-message.ts';
 import type { MemoryDevice } from './bus.ts';
+import { APIC, clear, highest, type LapicState, set, test, words, x2apicLdr } from './lapic-state.ts';
 import { type CycleClock, LapicTimer, TIMER_MODE } from './lapic-timer.ts';
 
-/** Register numbers: the offset in memory is 16 times, the MSR 0x800 plus that. */
-export const APIC = {
-  id: 0x02,
-  version: 0x03,
-  tpr: 0x08,
-  apr: 0x09,
-  ppr: 0x0a,
-  eoi: 0x0b,
-  ldr: 0x0d,
-  dfr: 0x0e,
-  svr: 0x0f,
-  isr: 0x10,
-  tmr: 0x18,
-  irr: 0x20,
-  esr: 0x28,
-  icr: 0x30,
-  icrHigh: 0x31,
-  lvtTimer: 0x32,
-  lvtThermal: 0x33,
-  lvtCounter: 0x34,
-  lvtLint0: 0x35,
-  lvtLint1: 0x36,
-  lvtError: 0x37,
-  initialCount: 0x38,
-  currentCount: 0x39,
-  divide: 0x3e,
-  selfIpi: 0x3f,
-} as const;
+export { APIC } from './lapic-state.ts';
 
 /** Integrated APIC, six LVT entries. */
 const VERSION = 0x0005_0014;
@@ -83,32 +57,6 @@ export interface LapicWiring {
   /** Something waits for the core: it may have to be woken. */
   wake(): void;
 }
-
-/** Plain data, beside the timer's. */
-export interface LapicState {
-  base: number;
-  id: number;
-  tpr: number;
-  ldr: number;
-  dfr: number;
-  svr: number;
-  /** 256 bits each. */
-  isr: number[];
-  tmr: number[];
-  irr: number[];
-  esr: number;
-  /** Errors since ESR was last written. */
-  errors: number;
-  icr: number;
-  icrHigh: number;
-  lvt: number[];
-  nmi: boolean;
-  /** Levels of the pins. */
-  lint0: boolean;
-  lint1: boolean;
-}
-
-const words = (): number[] => new Array<number>(8).fill(0);
 
 export class Lapic implements LocalApic, MemoryDevice {
   state: LapicState;
@@ -568,19 +516,3 @@ export class Lapic implements LocalApic, MemoryDevice {
     return true;
   }
 }
-
-/** 10.12.10.2 */
-const x2apicLdr = (id: number): number => (((id >>> 4) << 16) | (1 << (id & 15))) >>> 0;
-
-// 256-bit sets in eight words.
-function highest(set: readonly number[]): number {
-  for (let i = 7; i >= 0; i--) if (set[i]) return i * 32 + 31 - Math.clz32(set[i]!);
-  return 0;
-}
-const set = (s: number[], v: number): void => {
-  s[v >>> 5]! |= 1 << (v & 31);
-};
-const clear = (s: number[], v: number): void => {
-  s[v >>> 5]! &= ~(1 << (v & 31));
-};
-const test = (s: readonly number[], v: number): boolean => (s[v >>> 5]! & (1 << (v & 31))) !== 0;
