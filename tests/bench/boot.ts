@@ -8,7 +8,7 @@ import { median, type Row } from './results.ts';
 import { type Bench, repeat } from './run.ts';
 import { timed } from './timed.ts';
 
-const PROMPT = '~ # ';
+const PROMPT = '/ # ';
 const MEMORY_MIB = 256;
 
 export async function boot(bench: Bench): Promise<Row[]> {
