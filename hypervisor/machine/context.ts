@@ -1,7 +1,7 @@
 // Typed access to one CPU context: the register file that an emulated CPU runs on, or one that a hypervisor has put aside.
 // 64-bit registers come as halves, as signed linear addresses, or (off the hot paths) as bigint.
 
-import type { Lin } from './addresses.ts';
+import { type Lin, linHi, linLo } from './addresses.ts';
 import type { Ram } from './mmu/ram.ts';
 import { flagsFromEflags, flagsToEflags } from './stage/flag-words.ts';
 import { CONTEXT_SIZE, EFLAGS, STATE } from './state.ts';
@@ -47,7 +47,7 @@ export class Context {
     return (this.hi(offset) * 0x1_0000_0000 + this.u32(offset)) as Lin;
   }
   setLin(offset: number, v: number): void {
-    this.setHalves(offset, (v % 0x1_0000_0000) | 0, Math.floor(v / 0x1_0000_0000) | 0);
+    this.setHalves(offset, linLo(v), linHi(v));
   }
   big(offset: number): bigint {
     return this.ram.u64[(this.base + offset) >>> 3]!;

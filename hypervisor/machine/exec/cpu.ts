@@ -33,7 +33,7 @@ import type { CodePage } from './code-cache.ts';
 import { decode } from './decode.ts';
 import { decodeAcross } from './decode-across.ts';
 import type { Engine } from './engine.ts';
-import { dropAllJumps, dropJumps, getJump, putJump } from './jump-cache.ts';
+import { dropAllJumps, dropJumps, jumpAtRip, putJump } from './jump-cache.ts';
 import { type ExecMode, fitsLimit } from './mode.ts';
 import { REC, STOP } from './records.ts';
 
@@ -305,14 +305,14 @@ export class EmulatedCpu extends Context implements SystemCpu {
   /** The record for RIP; a block cut to `budget` instructions where it would cost more. 0 with a fault recorded. */
   private recordFor(budget: number, cut: boolean): number {
     const { ram } = this;
-    const { rip } = this;
-    let rec = getJump(ram, this.base, rip);
+    let rec = jumpAtRip(ram, this.base);
     if (rec === 0) {
+      const { rip } = this;
       rec = this.find(rip, undefined);
       if (rec === 0) return 0;
       putJump(ram, this.base, rip, rec);
     }
-    if (cut || ram.u8[rec + REC.left]! > budget) return this.find(rip, budget);
+    if (cut || ram.u8[rec + REC.left]! > budget) return this.find(this.rip, budget);
     return rec;
   }
 

@@ -1,9 +1,9 @@
 // The jump cache finds the decoded block for a computed RIP without leaving threaded code. The slots for one linear page lie
 // together, so that a page's entries can be dropped when its translation or its code changes.
 
-import type { Lin } from '../addresses.ts';
+import { type Lin, linHi, linLo } from '../addresses.ts';
 import type { Ram } from '../mmu/ram.ts';
-import { HARDWARE, JUMP_CACHE_ENTRIES, JUMP_CACHE_GROUP } from '../state.ts';
+import { HARDWARE, JUMP_CACHE_ENTRIES, JUMP_CACHE_GROUP, STATE } from '../state.ts';
 
 const GROUPS = JUMP_CACHE_ENTRIES / JUMP_CACHE_GROUP;
 const GROUP_BYTES = JUMP_CACHE_GROUP * 16;
@@ -15,7 +15,7 @@ const groupOffset = (lin: Lin): number => {
 
 /** Offset of the slot for a RIP, relative to HARDWARE.jumpCache of a CPU; the same hash as WasmBuilder.jump(). */
 export function jumpSlot(rip: Lin): number {
-  const offset = (rip % 0x1_0000_0000) & 0xfff;
+  const offset = linLo(rip) & 0xfff;
   return groupOffset(rip) | (((offset ^ (offset >>> 8)) & (JUMP_CACHE_GROUP - 1)) << 4);
 }
 
@@ -23,18 +23,25 @@ export function jumpSlot(rip: Lin): number {
 export function putJump(ram: Ram, base: number, rip: Lin, record: number): void {
   const slot = (base + HARDWARE.jumpCache + jumpSlot(rip)) >>> 2;
   const ctx = (base + HARDWARE.ctx) >>> 2;
-  ram.u32[slot] = ((rip % 0x1_0000_0000) | 0) ^ ram.u32[ctx]!;
-  ram.u32[slot + 1] = (Math.floor(rip / 0x1_0000_0000) | 0) ^ ram.u32[ctx + 1]!;
+  ram.u32[slot] = linLo(rip) ^ ram.u32[ctx]!;
+  ram.u32[slot + 1] = linHi(rip) ^ ram.u32[ctx + 1]!;
   ram.u32[slot + 2] = record;
 }
 
-/** The record that the cache holds for rip in the current context, or 0. */
-export function getJump(ram: Ram, base: number, rip: Lin): number {
-  const slot = (base + HARDWARE.jumpCache + jumpSlot(rip)) >>> 2;
+/** The record that the cache holds for the RIP of the CPU at `base` in its current context, or 0. */
+export function jumpAtRip(ram: Ram, base: number): number {
+  const { u32 } = ram;
+  const rip = (base + STATE.rip) >>> 2;
+  const lo = u32[rip]!;
+  const hi = u32[rip + 1]!;
+  const page = (lo >>> 12) | (hi << 20);
+  const offset = lo & 0xfff;
+  const group = ((page ^ (page >>> 6)) & (GROUPS - 1)) * GROUP_BYTES;
+  const slot = (base + HARDWARE.jumpCache + (group | (((offset ^ (offset >>> 8)) & (JUMP_CACHE_GROUP - 1)) << 4))) >>> 2;
   const ctx = (base + HARDWARE.ctx) >>> 2;
-  const lo = (((rip % 0x1_0000_0000) | 0) ^ ram.u32[ctx]!) >>> 0;
-  const hi = ((Math.floor(rip / 0x1_0000_0000) | 0) ^ ram.u32[ctx + 1]!) >>> 0;
-  return ram.u32[slot] === lo && ram.u32[slot + 1] === hi ? ram.u32[slot + 2]! : 0;
+  // One that is not canonical could match another context's entry.
+  if ((hi << 16) >> 16 !== (hi | 0)) return 0;
+  return (u32[slot]! ^ lo ^ u32[ctx]!) === 0 && (u32[slot + 1]! ^ hi ^ u32[ctx + 1]!) === 0 ? u32[slot + 2]! : 0;
 }
 
 /** Drops all entries for a linear page (and those that share its slots). An empty slot holds RIP 0 in context 0, which is never used. */

@@ -22,7 +22,8 @@ export interface ExecMode extends HandlerMode, CodeMode {
 
 const ALL = 0xffffffff;
 
-const flatSegment = (c: Context, seg: number): boolean => {
+/** A data segment of base 0 and limit 4 GiB that may be read and written: no arithmetic and no check is needed for it. */
+export const flatSegment = (c: Context, seg: number): boolean => {
   const attr = c.segAttributes(seg);
   return c.segLimit(seg) === 0xffffffff && c.segBase(seg) === 0 && (attr & 0x9e) === 0x92;
 };

@@ -3,7 +3,7 @@
 // A block runs to the first instruction that always leaves it, to a system instruction, to MAX_BLOCK instructions, or to the end of its
 // page. Conditional branches that are not taken run on inside the block.
 
-import type { Lin, Mfn } from '../addresses.ts';
+import { type Lin, linHi, linLo, type Mfn } from '../addresses.ts';
 import type { Decoded, DecodedOperand, RelOperand } from '../isa/decoded.ts';
 import { type AnyInsn, insn } from '../isa/insn.ts';
 import type { Ram } from '../mmu/ram.ts';
@@ -213,8 +213,8 @@ export class Translator {
     this.ram.u32.fill(0, at >>> 2, (at + RECORD_SIZE) >>> 2);
   }
   private putLin(at: number, v: number): void {
-    this.ram.u32[at >>> 2] = (v % 0x1_0000_0000) | 0;
-    this.ram.u32[(at >>> 2) + 1] = Math.floor(v / 0x1_0000_0000) | 0;
+    this.ram.u32[at >>> 2] = linLo(v);
+    this.ram.u32[(at >>> 2) + 1] = linHi(v);
   }
 
   /** A record that goes on at `offset` of the page (or in the page after it). */

@@ -164,7 +164,18 @@ export const segments = [
     operands: { dst: 'w' },
     ends: true,
   }),
-  insn('SWAPGS', { sdm: 'Vol 2B, SWAPGS', forms: '0F 01 F8 {o64}', operands: {}, check: 'cpl0', ends: true }),
+  insn('SWAPGS', {
+    sdm: 'Vol 2B, SWAPGS',
+    forms: '0F 01 F8 {o64}',
+    operands: {},
+    check: 'cpl0',
+    sem(b) {
+      const at = STATE.seg + GS * 16 + 8;
+      const base = b.state(at, 8);
+      b.setState(at, 8, b.state(STATE.kernelGsBase, 8));
+      b.setState(STATE.kernelGsBase, 8, base);
+    },
+  }),
   insn('RDFSBASE', { sdm: 'Vol 2B, RDFSBASE/RDGSBASE', forms: 'F3 0F AE /0 Ry {reg o64}', operands: { dst: 'w' }, cpuid: 'fsgsbase' }),
   insn('RDGSBASE', { sdm: 'Vol 2B, RDFSBASE/RDGSBASE', forms: 'F3 0F AE /1 Ry {reg o64}', operands: { dst: 'w' }, cpuid: 'fsgsbase' }),
   insn('WRFSBASE', { sdm: 'Vol 2D, WRFSBASE/WRGSBASE', forms: 'F3 0F AE /2 Ry {reg o64}', operands: { src: 'r' }, cpuid: 'fsgsbase' }),

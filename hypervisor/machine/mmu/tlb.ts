@@ -14,16 +14,21 @@ const EXEC = 4;
 const ADDEND = 6;
 /** High half of a tag that never matches: context 0 is never used. */
 const NEVER = 0;
+const NOBODY = 0;
+const SEVERAL = -1;
 
 export class Tlb {
   private readonly ram: Ram;
   private readonly base: number;
   private readonly ctx: number;
+  /** For each frame of RAM, the one entry that may let writes through to it, NOBODY or SEVERAL: protect() need not look at them all. */
+  private readonly writers: Int32Array;
 
   constructor(ram: Ram, cpuBase: number) {
     this.ram = ram;
     this.base = (cpuBase + HARDWARE.tlb) >>> 2;
     this.ctx = (cpuBase + HARDWARE.ctx) >>> 2;
+    this.writers = new Int32Array(ram.codeFrames.length);
   }
 
   private slot(lin: Lin): number {
@@ -45,15 +50,22 @@ export class Tlb {
     const lo = this.tagLo(lin);
     const hi = this.tagHi(lin);
     const addend = (hostPage - (linLo(lin) & ~0xfff)) >>> 0;
-    for (const kind of [READ, WRITE, EXEC]) {
-      const wanted = kind === READ ? read : kind === WRITE ? write : exec;
-      const same = u32[e + kind] === lo && u32[e + kind + 1] === hi && u32[e + ADDEND] === addend;
-      if (wanted) {
-        u32[e + kind] = lo;
-        u32[e + kind + 1] = hi;
-      } else if (!same) u32[e + kind + 1] = NEVER;
-    }
+    const same = u32[e + ADDEND] === addend;
+    this.permit(e + READ, lo, hi, read, same);
+    this.permit(e + WRITE, lo, hi, write, same);
+    this.permit(e + EXEC, lo, hi, exec, same);
     u32[e + ADDEND] = addend;
+    if (!write) return;
+    const frame = (hostPage - this.ram.base) >>> 12;
+    const known = this.writers[frame];
+    if (known !== e) this.writers[frame] = known === NOBODY ? e : SEVERAL;
+  }
+  private permit(at: number, lo: number, hi: number, wanted: boolean, sameAddend: boolean): void {
+    const { u32 } = this.ram;
+    if (wanted) {
+      u32[at] = lo;
+      u32[at + 1] = hi;
+    } else if (!(sameAddend && u32[at] === lo && u32[at + 1] === hi)) u32[at + 1] = NEVER;
   }
 
   /** Host address for fetching at lin, or 0 when the TLB does not hold it. */
@@ -83,10 +95,15 @@ export class Tlb {
 
   /** Makes writes to a frame, given by its host address, come to TypeScript. */
   protect(hostPage: number): void {
+    const frame = (hostPage - this.ram.base) >>> 12;
+    const writer = this.writers[frame];
+    this.writers[frame] = NOBODY;
+    if (writer === NOBODY) return;
+    if (writer !== SEVERAL && writer !== undefined) this.protectEntry(writer, hostPage);
+    else for (let e = this.base; e < this.base + TLB_ENTRIES * 8; e += 8) this.protectEntry(e, hostPage);
+  }
+  private protectEntry(e: number, hostPage: number): void {
     const { u32 } = this.ram;
-    for (let e = this.base; e < this.base + TLB_ENTRIES * 8; e += 8) {
-      if (u32[e + WRITE + 1] === NEVER) continue;
-      if (((u32[e + WRITE]! << 12) + u32[e + ADDEND]!) >>> 0 === hostPage) u32[e + WRITE + 1] = NEVER;
-    }
+    if (u32[e + WRITE + 1] !== NEVER && ((u32[e + WRITE]! << 12) + u32[e + ADDEND]!) >>> 0 === hostPage) u32[e + WRITE + 1] = NEVER;
   }
 }

@@ -275,6 +275,8 @@ export class JitBuilder extends WasmBuilder {
   }
   override setState(offset: number, size: Size, v: Val): void {
     this.control.delete(offset);
+    // SWAPGS: the base of a segment.
+    if (offset >= STATE.seg && offset < STATE.gdtrBase) this.bases = [];
     super.setState(offset, size, v);
   }
 

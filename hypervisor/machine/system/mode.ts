@@ -26,7 +26,7 @@ export function setCpl(cpu: SystemCpu, cpl: number): void {
 /** RIP after the instruction, wrapped as the mode has it. */
 export function nextRip(cpu: SystemCpu, d: Decoded): Lin {
   const rip = cpu.rip + d.length;
-  return (is64(cpu) ? rip : rip % 0x1_0000_0000) as Lin;
+  return (is64(cpu) ? rip : rip >>> 0) as Lin;
 }
 
 /** Ends a handler that runs on to the next instruction. */

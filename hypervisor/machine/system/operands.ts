@@ -50,7 +50,7 @@ export function segmentLinear(cpu: SystemCpu, seg: number, offset: bigint, size:
   }
   const off = Number(offset & 0xffffffffn);
   if (!withinLimit(attributes, cpu.segLimit(seg), off, size)) return segmentFault(cpu, seg);
-  return ((cpu.segBase(seg) + off) % 0x1_0000_0000) as Lin;
+  return ((cpu.segBase(seg) + off) >>> 0) as Lin;
 }
 
 export const isMem = (o: DecodedOperand | undefined): o is MemOperand => o?.kind === 'mem';

@@ -2,6 +2,7 @@
 
 import type { Lin } from '../addresses.ts';
 import { isCanonical } from '../addresses.ts';
+import { flatSegment } from '../exec/mode.ts';
 import type { Decoded } from '../isa/decoded.ts';
 import { CS, DS, EFLAGS, ES, FS, GS, LDTR, SS, STATE, TR } from '../state.ts';
 import { CR4, EXC } from './bits.ts';
@@ -32,13 +33,21 @@ function holdOff(cpu: SystemCpu): void {
   cpu.thread.debugShadow = true;
 }
 
+/** Loads a segment register other than CS. Only whether DS or ES are flat, and what SS is, matters to how code is run. */
+function loadData(cpu: SystemCpu, seg: number, selector: number): boolean {
+  const wasFlat = flatSegment(cpu, seg);
+  if (!loadSegment(cpu, seg, selector)) return false;
+  if (seg === SS) {
+    holdOff(cpu);
+    cpu.modeChanged();
+  } else if (seg < FS && flatSegment(cpu, seg) !== wasFlat) cpu.modeChanged();
+  return true;
+}
 function moveToSreg(cpu: SystemCpu, d: Decoded): boolean {
   const seg = sregOf(d, 0);
   if (seg === CS || seg > GS) return cpu.fault(EXC.UD);
   const v = readOperand(cpu, d, 1, 2);
-  if (v === undefined || !loadSegment(cpu, seg, Number(v))) return false;
-  if (seg === SS) holdOff(cpu);
-  cpu.modeChanged();
+  if (v === undefined || !loadData(cpu, seg, Number(v))) return false;
   return next(cpu, d);
 }
 
@@ -53,11 +62,9 @@ function popSreg(cpu: SystemCpu, d: Decoded): boolean {
   const seg = sregOf(d, 0);
   const stack = currentStack(cpu);
   const selector = stack.popSelector(d.opSize);
-  if (selector === undefined || !loadSegment(cpu, seg, selector)) return false;
+  if (selector === undefined || !loadData(cpu, seg, selector)) return false;
   // With POP SS the pointer moves on the width of the old stack segment; the new one rules from the next instruction on.
   stack.commit();
-  if (seg === SS) holdOff(cpu);
-  cpu.modeChanged();
   return next(cpu, d);
 }
 

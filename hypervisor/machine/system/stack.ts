@@ -40,8 +40,7 @@ export class StackCursor {
 
   private wrap(sp: number): number {
     if (this.place.long) return sp;
-    const modulus = this.place.attributes & SEG.db ? 0x1_0000_0000 : 0x1_0000;
-    return ((sp % modulus) + modulus) % modulus;
+    return this.place.attributes & SEG.db ? sp >>> 0 : sp & 0xffff;
   }
 
   private linear(sp: number, size: number): Lin | undefined {
@@ -49,7 +48,7 @@ export class StackCursor {
     if (long) {
       if (isCanonical(sp as Lin) && isCanonical((sp + size - 1) as Lin)) return sp as Lin;
     } else if (!hasProtection(this.cpu) || attributes & SEG.present) {
-      if (withinLimit(attributes, limit, sp, size)) return ((base + sp) % 0x1_0000_0000) as Lin;
+      if (withinLimit(attributes, limit, sp, size)) return ((base + sp) >>> 0) as Lin;
     }
     this.cpu.fault(EXC.SS, errorCode);
     return undefined;
