@@ -60,7 +60,8 @@ describe('imports between the parts of the repository', () => {
           wrong.push(`${file} imports ${name}`);
         if (name.startsWith('.')) {
           const target = relative(root, resolve(root, dirname(file), name));
-          if (target !== 'package.json' && target.split('/')[0] !== packageOf(file) && !isTest(file)) wrong.push(`${file} reaches into ${target}`);
+          if (target !== 'package.json' && target.split('/')[0] !== packageOf(file) && !isTest(file))
+            wrong.push(`${file} reaches into ${target}`);
         }
       }
     }
