@@ -19,7 +19,7 @@ describe.skipIf(!haveApt())('the stock kernel in lockstep (skipped where apt-get
       'i=0; while [ $i -lt 500 ]; do i=$((i+1)); done; echo loop $i',
       'i=0; while [ $i -lt 20 ]; do /bin/busybox true; i=$((i+1)); done; echo forked $i',
       'busybox sha256sum /bin/busybox; busybox gzip -c /bin/busybox | busybox gunzip | busybox cmp - /bin/busybox && echo unpacked',
-      `busybox awk 'BEGIN { for (i = 1; i < 500; i++) s += sin(i) / i; print "sum", s }'`,
+      `busybox awk 'BEGIN { for (i = 1; i < 500; i++) s += 1 / i; print "sum", s }'`,
     ];
     writeFileSync(ramdisk, busyboxInitramfs({ shell: false, commands }));
     files = ['--kernel', debianKernel('cloud-amd64').vmlinuz, '--ramdisk', ramdisk, '--memory=192'];
@@ -36,6 +36,6 @@ describe.skipIf(!haveApt())('the stock kernel in lockstep (skipped where apt-get
     expect(stderr).toMatch(/interpreter and JIT agree over \d+ cycles/);
     expect(code).toBe(0);
     expect(stdout).toContain('unpacked');
-    expect(stdout).toContain('sum ');
+    expect(stdout).toContain('sum 6.79');
   });
 });
