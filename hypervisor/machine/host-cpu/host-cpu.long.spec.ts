@@ -22,8 +22,9 @@ const RUNS = [
   [32, 4],
   [16, 5],
 ] as const;
+/** Not the system family: CLI and SWAPGS are not for CPL 3, and the oracle knows no privilege (system/privileged.spec.ts has them). */
 const STAGED = Object.entries(FAMILIES)
-  .filter(([, family]) => family.some((i) => i.sem !== undefined))
+  .filter(([name, family]) => name !== 'system' && family.some((i) => i.sem !== undefined))
   .map(([name]) => name as keyof typeof FAMILIES);
 
 /** Compiling every case takes as long as twenty interpreted ones: one seed for each code size, fewer cases of each form. */
@@ -35,8 +36,8 @@ describe.each(STAGED)('%s', (family) => {
   it.each(RUNS)('agrees in %i-bit code with seed %i', (bits, seed) => {
     const job = { instructions: FAMILIES[family], bits, seed };
     const reports = [
-      conformance({ ...job, each: 12, executors: [...references, interpreter] }),
-      ...(COMPILED.has(seed) ? [conformance({ ...job, each: 2, executors: [...references, jit] })] : []),
+      conformance({ ...job, each: 2, executors: [...references, interpreter] }),
+      ...(COMPILED.has(seed) ? [conformance({ ...job, each: 1, executors: [...references, jit] })] : []),
     ];
     expect(reports.flatMap((r) => [...r.differences.values()].flat()).slice(0, 20)).toEqual([]);
   });
@@ -45,6 +46,6 @@ describe.each(STAGED)('%s', (family) => {
 it.each(RUNS)('random programs of %i-bit code with seed %i end the same everywhere', (bits, seed) => {
   const instructions = Object.values(FAMILIES).flat(1);
   const executors = [...references, interpreter, interpreterExecutor(3), interpreterExecutor(40), ...(COMPILED.has(seed) ? [jit] : [])];
-  const report = sequenceConformance({ instructions, bits, seed, programs: 400, length: 40, executors });
+  const report = sequenceConformance({ instructions, bits, seed, programs: 120, length: 40, executors });
   expect(report.differences.slice(0, 10)).toEqual([]);
 });

@@ -37,8 +37,8 @@ const CONDITION_FLAGS: readonly (readonly Flag[])[] = [
   ['SF', 'OF'],
   ['ZF', 'SF', 'OF'],
 ];
-/** What leaves the code, what processors disagree on (undefined.ts) and what would show it elsewhere, and what only approximates. */
-const EXCLUDED = /^(RET|PUSHF|FNSTSW|POPA|SHLD|SHRD|BSWAP|MOVSXD|ENTER|RCPPS|RCPSS|RSQRTPS|RSQRTSS)$/;
+/** What is not allowed at CPL 3 (the oracle knows no privilege), what leaves the code, what processors disagree on (undefined.ts) and what would show it elsewhere, and what only approximates. */
+const EXCLUDED = /^(CLI|SWAPGS|RET|PUSHF|FNSTSW|POPA|SHLD|SHRD|BSWAP|MOVSXD|ENTER|RCPPS|RCPSS|RSQRTPS|RSQRTSS)$/;
 /** Longest run of bytes that a taken branch may skip. */
 const MAX_SKIP = 6;
 /** The loop's counter: at the window's start, where no operand is aimed. */
