@@ -16,8 +16,6 @@ export interface ExecMode extends HandlerMode, CodeMode {
   readonly csLimit: number;
   readonly protectedMode: boolean;
   readonly vm86: boolean;
-  /** Names what handlers are specialised for. */
-  readonly handlerKey: string;
 }
 
 const ALL = 0xffffffff;
@@ -82,7 +80,6 @@ export class ModeTable {
       csLimit,
       protectedMode,
       vm86,
-      handlerKey: `${bits}${flat ? 'f' : 's'}${stackSize}`,
     };
     same.push(mode);
     return mode;

@@ -13,7 +13,7 @@ import { jumpSlot } from '../exec/jump-cache.ts';
 import { PARAM, REC, STOP } from '../exec/records.ts';
 import { I32, I64, OP, pushU, V128, type ValType } from '../exec/wasm.ts';
 import type { DecodedOperand } from '../isa/decoded.ts';
-import { FS, HARDWARE, STATE, TLB_ENTRIES } from '../state.ts';
+import { FS, HARDWARE, STATE } from '../state.ts';
 import type { LazyFlags, Operand, Readable, Size, Writable } from './builder.ts';
 import { type FlagLocals, JitFlags } from './jit-flags.ts';
 import { foldBinary, foldCompare, foldUnary } from './jit-fold.ts';
@@ -412,6 +412,9 @@ export class JitBuilder extends WasmBuilder {
     }
     return this.add(base, offset);
   }
+  protected override pushCtx(): void {
+    this.get(this.ctx);
+  }
   override probe(lin: Val, size: number, write: boolean, seg: number): Cell {
     this.flushCell();
     const near = this.checked.find((c) => c.sym === lin.sym && (c.write || !write) && Math.abs(lin.off! - c.off) < FAR);
@@ -437,38 +440,7 @@ export class JitBuilder extends WasmBuilder {
     const offset = remember ? this.local(I32) : -1;
     const addr = this.local(I64);
     const entry = this.local(I32);
-    this.push64(lin);
-    this.tee(addr);
-    this.c64(12n);
-    this.op(OP.i64_shr_u, OP.i32_wrap_i64);
-    this.tee(entry);
-    this.get(entry);
-    this.c32(Math.log2(TLB_ENTRIES));
-    this.op(OP.i32_shr_u, OP.i32_add);
-    this.c32(TLB_ENTRIES - 1);
-    this.op(OP.i32_and);
-    this.c32(5);
-    this.op(OP.i32_shl);
-    this.get(PARAM.cpu);
-    this.op(OP.i32_add);
-    this.tee(entry);
-    this.mem(OP.i64_load, HARDWARE.tlb + (write ? 8 : 0));
-    this.get(addr);
-    if (size > 1) {
-      this.c64(BigInt(size - 1));
-      this.op(OP.i64_add);
-    }
-    this.c64(12n);
-    this.op(OP.i64_shr_u);
-    this.get(this.ctx);
-    this.op(OP.i64_or, OP.i64_eq);
-    this.open(OP.if);
-    this.get(addr);
-    this.op(OP.i32_wrap_i64);
-    this.get(entry);
-    this.mem(OP.i32_load, HARDWARE.tlb + 24);
-    this.op(OP.i32_add);
-    this.set(host);
+    this.openTlbHit(lin, addr, entry, host, size, write);
     if (remember) {
       this.get(addr);
       this.op(OP.i32_wrap_i64);

@@ -293,15 +293,13 @@ export class WasmBuilder extends WasmValues implements Builder<Val, XVal> {
     this.mem(OP.i64_store, HARDWARE.scratch);
   }
 
-  /**
-   * Translates a linear address for an access: inline TLB check, else TypeScript. The tag is compared with the page of the last byte
-   * and the entry chosen by the first, so an access across two pages never hits.
-   */
-  probe(lin: Val, size: number, write: boolean, seg: number): Cell {
-    const entry = this.local(I32);
-    const host = this.local(I32);
-    const window = this.local(I32);
-    const addr = this.local(I64);
+  /** Pushes the tag of the current context. */
+  protected pushCtx(): void {
+    this.get(PARAM.cpu);
+    this.mem(OP.i64_load, HARDWARE.ctx);
+  }
+  /** Looks `lin` up in the TLB and opens the arm in which it is there: the local `host` has its host address, `addr` the linear one. */
+  protected openTlbHit(lin: Val, addr: number, entry: number, host: number, size: number, write: boolean): void {
     this.push64(lin);
     this.tee(addr);
     this.c64(12n);
@@ -326,8 +324,7 @@ export class WasmBuilder extends WasmValues implements Builder<Val, XVal> {
     }
     this.c64(12n);
     this.op(OP.i64_shr_u);
-    this.get(PARAM.cpu);
-    this.mem(OP.i64_load, HARDWARE.ctx);
+    this.pushCtx();
     this.op(OP.i64_or, OP.i64_eq);
     this.open(OP.if);
     this.get(addr);
@@ -336,6 +333,18 @@ export class WasmBuilder extends WasmValues implements Builder<Val, XVal> {
     this.mem(OP.i32_load, HARDWARE.tlb + 24);
     this.op(OP.i32_add);
     this.set(host);
+  }
+
+  /**
+   * Translates a linear address for an access: inline TLB check, else TypeScript. The tag is compared with the page of the last byte
+   * and the entry chosen by the first, so an access across two pages never hits.
+   */
+  probe(lin: Val, size: number, write: boolean, seg: number): Cell {
+    const entry = this.local(I32);
+    const host = this.local(I32);
+    const window = this.local(I32);
+    const addr = this.local(I64);
+    this.openTlbHit(lin, addr, entry, host, size, write);
     // Locals start at zero, but in a loop an earlier round may have set this.
     this.c32(0);
     this.set(window);
