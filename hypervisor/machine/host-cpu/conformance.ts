@@ -2,7 +2,7 @@
 
 import type { Form } from '../isa/forms.ts';
 import type { AnyInsn } from '../isa/insn.ts';
-import type { Bits, Executor } from './case.ts';
+import type { Bits, Case, Executor, Outcome } from './case.ts';
 import { ALL_VISIBLE, definedFlags, describeCase, differences, FLAG_BITS } from './compare.ts';
 import { casesFor } from './generate.ts';
 import { Random } from './random.ts';
@@ -41,11 +41,27 @@ const GP = 13;
 const TIMEOUT = 0xff;
 const APPROXIMATE = /^R(CP|SQRT)[SP]S$/;
 
-export function conformance({ instructions, bits, seed, each, unstaged = false, executors }: Job): Report {
+/** So many cases at a time; between two lots the test runner gets its turn, for it gives up a worker that is silent for a minute. */
+const LOT = 250;
+
+async function runAll(executors: readonly Executor[], cases: readonly Case[]) {
+  const all: { readonly name: string; readonly outcomes: (Outcome | undefined)[] }[] = [];
+  for (const e of executors) {
+    const outcomes: (Outcome | undefined)[] = [];
+    for (let at = 0; at < cases.length; at += LOT) {
+      outcomes.push(...e.run(cases.slice(at, at + LOT)));
+      await new Promise((done) => setTimeout(done, 1));
+    }
+    all.push({ name: e.name, outcomes });
+  }
+  return all;
+}
+
+export async function conformance({ instructions, bits, seed, each, unstaged = false, executors }: Job): Promise<Report> {
   const random = new Random(seed);
   const generated = instructions.filter((i) => unstaged || i.sem !== undefined).flatMap((i) => casesFor(random, i, bits, each));
   const cases = generated.map((g) => g.case);
-  const [reference, ...others] = executors.map((e) => ({ name: e.name, outcomes: e.run(cases) }));
+  const [reference, ...others] = await runAll(executors, cases);
   const found = new Map<string, string[]>();
   const compared = new Map<string, number>();
   const formsDone = new Set<string>();
@@ -78,15 +94,15 @@ export interface SequenceJob {
 }
 
 /** As conformance(), for programs: one text for each that differs, its instructions below. */
-export function sequenceConformance({ instructions, bits, seed, programs, length, executors }: SequenceJob): {
+export async function sequenceConformance({ instructions, bits, seed, programs, length, executors }: SequenceJob): Promise<{
   readonly compared: number;
   readonly differences: readonly string[];
-} {
+}> {
   const random = new Random(seed);
   const maker = new SequenceMaker(random, instructions, bits);
   const made = Array.from({ length: programs }, () => maker.make(1 + random.below(length)));
   const cases = made.map((s) => s.case);
-  const [reference, ...others] = executors.map((e) => ({ name: e.name, outcomes: e.run(cases) }));
+  const [reference, ...others] = await runAll(executors, cases);
   const found: string[] = [];
   let compared = 0;
   made.forEach((s, n) => {

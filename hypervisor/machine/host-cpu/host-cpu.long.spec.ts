@@ -1,6 +1,6 @@
 // As host-cpu.spec.ts, with many more cases.
 
-import { afterAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, it } from 'vitest';
 import { FAMILIES } from '../isa/index.ts';
 import { conformance, sequenceConformance } from './conformance.ts';
 import { interpreterExecutor, jitExecutor } from './interpreter-executor.ts';
@@ -11,8 +11,6 @@ const native = nodeNative();
 afterAll(() => {
   if (typeof native !== 'string') native.dispose();
 });
-// Tests here compute for long without a pause: vitest wants a word from its worker once a minute.
-beforeEach(() => new Promise<void>((done) => setTimeout(done, 1)));
 const references = typeof native === 'string' ? [oracleExecutor] : [native, oracleExecutor];
 
 const RUNS = [
@@ -33,19 +31,19 @@ const interpreter = interpreterExecutor();
 const jit = jitExecutor();
 
 describe.each(STAGED)('%s', (family) => {
-  it.each(RUNS)('agrees in %i-bit code with seed %i', (bits, seed) => {
+  it.each(RUNS)('agrees in %i-bit code with seed %i', async (bits, seed) => {
     const job = { instructions: FAMILIES[family], bits, seed };
     const reports = [
-      conformance({ ...job, each: 2, executors: [...references, interpreter] }),
-      ...(COMPILED.has(seed) ? [conformance({ ...job, each: 1, executors: [...references, jit] })] : []),
+      await conformance({ ...job, each: 2, executors: [...references, interpreter] }),
+      ...(COMPILED.has(seed) ? [await conformance({ ...job, each: 1, executors: [...references, jit] })] : []),
     ];
     expect(reports.flatMap((r) => [...r.differences.values()].flat()).slice(0, 20)).toEqual([]);
   });
 });
 
-it.each(RUNS)('random programs of %i-bit code with seed %i end the same everywhere', (bits, seed) => {
+it.each(RUNS)('random programs of %i-bit code with seed %i end the same everywhere', async (bits, seed) => {
   const instructions = Object.values(FAMILIES).flat(1);
   const executors = [...references, interpreter, interpreterExecutor(3), interpreterExecutor(40), ...(COMPILED.has(seed) ? [jit] : [])];
-  const report = sequenceConformance({ instructions, bits, seed, programs: 120, length: 40, executors });
+  const report = await sequenceConformance({ instructions, bits, seed, programs: 120, length: 40, executors });
   expect(report.differences.slice(0, 10)).toEqual([]);
 });

@@ -49,20 +49,26 @@ const interpreter = interpreterExecutor();
 const executors = [...references, interpreter];
 const slices = interpreterExecutor(5);
 
-describe.each([64, 32, 16] as const)('in %i-bit code', (bits) => {
+describe.each([64, 32, 16] as const)('in %i-bit code', async (bits) => {
   // Every form costs the interpreter a handler of a few milliseconds: outside 64-bit code that is for the long suite, and for the programs below.
   // The TypeScript forms stand in for it where the oracle's give up.
   const quick = hasNative && bits !== 64 ? [...references, systemExecutor()] : executors;
-  const { differences, compared } = conformance({ instructions: STAGED, bits, seed: 20260 + bits, each: CASES_EACH, executors: quick });
+  const { differences, compared } = await conformance({
+    instructions: STAGED,
+    bits,
+    seed: 20260 + bits,
+    each: CASES_EACH,
+    executors: quick,
+  });
   it.each([...differences.keys()])('%s does the same everywhere', (mnemonic) => {
     expect(differences.get(mnemonic)?.slice(0, 5)).toEqual([]);
     expect(compared.get(mnemonic) ?? 0).toBeGreaterThan(0);
   });
 });
 
-it.each([64, 32, 16] as const)('random programs of %i-bit code end the same everywhere', (bits) => {
+it.each([64, 32, 16] as const)('random programs of %i-bit code end the same everywhere', async (bits) => {
   const run = { instructions: STAGED, bits, seed: 7 + bits, programs: 60, length: 20 };
-  const { compared, differences } = sequenceConformance({ ...run, executors: [...executors, slices] });
+  const { compared, differences } = await sequenceConformance({ ...run, executors: [...executors, slices] });
   expect(differences).toEqual([]);
   expect(compared).toBeGreaterThan(0);
 });

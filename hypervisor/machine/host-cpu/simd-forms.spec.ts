@@ -35,19 +35,26 @@ function keysOf(f: Form, bits: Bits): string[] {
 describe.skipIf(typeof native === 'string')('no form is left out', () => {
   const references = typeof native === 'string' ? [] : [native];
   const unstaged = INSTRUCTIONS.filter((i) => i.sem === undefined);
-  it.each([64, 32, 16] as const)('in %i-bit code', (bits) => {
+  it.each([64, 32, 16] as const)('in %i-bit code', async (bits) => {
     const done = new Set<string>();
     const wrong: string[] = [];
-    const run = (instructions: readonly AnyInsn[], seed: number, ...executors: readonly Executor[]): void => {
-      const report = conformance({ instructions, bits, seed, each: CASES_EACH, unstaged: true, executors: [...references, ...executors] });
+    const run = async (instructions: readonly AnyInsn[], seed: number, ...executors: readonly Executor[]): Promise<void> => {
+      const report = await conformance({
+        instructions,
+        bits,
+        seed,
+        each: CASES_EACH,
+        unstaged: true,
+        executors: [...references, ...executors],
+      });
       wrong.push(...[...report.differences.values()].flat());
       for (const f of report.formsDone) done.add(f);
     };
     const left = (i: AnyInsn): boolean => formsOf(i).some((f) => keysOf(f, bits).some((key) => !done.has(key)));
     const interpreter = interpreterExecutor();
     for (let round = 0; round < ROUNDS; round++) {
-      run(INSTRUCTIONS.filter(left), 31 + round, oracleExecutor, systemExecutor());
-      run(unstaged.filter(left), 31 + round, interpreter);
+      await run(INSTRUCTIONS.filter(left), 31 + round, oracleExecutor, systemExecutor());
+      await run(unstaged.filter(left), 31 + round, interpreter);
     }
     expect(wrong).toEqual([]);
     expect(INSTRUCTIONS.filter(left).map((i) => i.mnemonic)).toEqual([]);

@@ -1,6 +1,6 @@
 // As sse-float.spec.ts, with many more cases, in every code size, in the interpreter and in the JIT.
 
-import { afterAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, it } from 'vitest';
 import { FAMILIES } from '../isa/index.ts';
 import { HANDLERS } from '../system/execute.ts';
 import { conformance } from './conformance.ts';
@@ -13,8 +13,6 @@ const hasNative = typeof native !== 'string';
 afterAll(() => {
   if (hasNative) native.dispose();
 });
-// As in host-cpu.long.spec.ts.
-beforeEach(() => new Promise<void>((done) => setTimeout(done, 1)));
 
 const instructions = Object.values(FAMILIES)
   .flat(1)
@@ -27,8 +25,8 @@ describe.skipIf(!hasNative).each([
   [32, 12],
   [16, 12],
 ] as const)('as the host has it, in %i-bit code, %i cases each', (bits, each) => {
-  it.each(instructions.map((i) => [i.mnemonic, i] as const))('%s', (_, insn) => {
-    const report = conformance({ instructions: [insn], bits, seed: 20 + bits, each, executors });
+  it.each(instructions.map((i) => [i.mnemonic, i] as const))('%s', async (_, insn) => {
+    const report = await conformance({ instructions: [insn], bits, seed: 20 + bits, each, executors });
     expect([...report.differences.values()].flat().slice(0, 6)).toEqual([]);
   });
 });

@@ -20,9 +20,9 @@ const instructions = Object.values(FAMILIES)
   .flat(1)
   .filter((i) => i.sem !== undefined && HANDLERS.has(i.mnemonic) && /^sse/.test(i.cpuid ?? ''));
 
-describe.skipIf(!hasNative)('as the host has it', () => {
+describe.skipIf(!hasNative)('as the host has it', async () => {
   const executors = [...(hasNative ? [native] : []), systemExecutor(), oracleExecutor];
-  const { differences, compared } = conformance({ instructions, bits: 64, seed: 1, each: CASES, executors });
+  const { differences, compared } = await conformance({ instructions, bits: 64, seed: 1, each: CASES, executors });
   it.each([...differences.keys()])('%s', (mnemonic) => {
     expect(differences.get(mnemonic)?.slice(0, 6)).toEqual([]);
     expect(compared.get(mnemonic) ?? 0).toBeGreaterThan(CASES);
