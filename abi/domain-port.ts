@@ -31,6 +31,13 @@ export interface DomainPort {
    * foreign page, ballooned out), and so does writing a page that is mapped read-only.
    */
   page(gfn: Gfn): PageView;
+  /** System time in ns since boot, as a real domain computes it from RDTSC and vcpu_time_info. */
+  systemTime(): number;
+  /**
+   * Stops virtual time, and so every guest, until the returned function is called: for host I/O that by its model is over and on the
+   * host is not. From upcalls only. Holds may overlap.
+   */
+  hold(): () => void;
   /** Called when evtchn_upcall_pending of a vCPU becomes set while its mask is clear. Runs after the current activation, never inside hypercall(). */
   setUpcall(upcall: (vcpu: number) => void): void;
 }

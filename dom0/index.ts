@@ -1,10 +1,12 @@
 // dom0: a domain whose kernel is TypeScript, with the toolstack and the backends.
 
 export * from './consoled/index.ts';
+export * from './kernel/dom0.ts';
 export * from './kernel/evtchn.ts';
 export * from './kernel/gnttab.ts';
 export * from './kernel/hypercall.ts';
 export * from './kernel/memory.ts';
+export * from './kernel/observe.ts';
 export * from './kernel/privcmd.ts';
 export { gzipNode } from './toolstack/decompress/gzip-node.ts';
 export { type Decompressors, decompressorsWith } from './toolstack/decompress/index.ts';

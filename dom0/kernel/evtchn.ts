@@ -28,6 +28,7 @@ import {
   xen_add_to_physmap,
 } from '@ringworld/abi';
 import { DOM0_ABI, type Hypercalls } from './hypercall.ts';
+import { Observer } from './observe.ts';
 
 const PENDING = shared_info.offset('evtchn_pending', DOM0_ABI);
 const MASK = shared_info.offset('evtchn_mask', DOM0_ABI);
@@ -38,11 +39,13 @@ const VCPU_INFO_SIZE = vcpu_info.size(DOM0_ABI);
 export class EventChannels {
   private readonly xen: Hypercalls;
   private readonly shared: PageView;
+  private readonly observer: Observer;
   private readonly handlers = new Map<EvtchnPort, () => void>();
 
   /** Maps the shared page and takes over the port's upcall. */
-  constructor(xen: Hypercalls) {
+  constructor(xen: Hypercalls, observer: Observer = new Observer()) {
     this.xen = xen;
+    this.observer = observer;
     const frame = xen.memory.reserveFrames(1);
     xen.op(__HYPERVISOR_memory_op, XENMEM_add_to_physmap, xen_add_to_physmap, {
       domid: domid(DOMID_SELF),
@@ -86,6 +89,7 @@ export class EventChannels {
   }
 
   notify(port: EvtchnPort): void {
+    this.observer.count('evtchn_send');
     this.xen.op(__HYPERVISOR_event_channel_op, EVTCHNOP_send, evtchn_send, { port });
   }
 
@@ -97,6 +101,7 @@ export class EventChannels {
   }
 
   private upcall(vcpu: number): void {
+    this.observer.count('upcall');
     const info = vcpu * VCPU_INFO_SIZE;
     const { shared } = this;
     // A handler may make further events pending; they are served before this returns.

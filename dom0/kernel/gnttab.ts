@@ -20,6 +20,7 @@ import {
 } from '@ringworld/abi';
 import { DOM0_ABI, type Hypercalls } from './hypercall.ts';
 import { PAGE_SIZE } from './memory.ts';
+import { Observer } from './observe.ts';
 
 /** A grant that could not be used: the status says why (GNTST_*). */
 export class GrantError extends Error {
@@ -44,14 +45,17 @@ export type GrantCopy = InferWrite<typeof gnttab_copy>;
 
 export class GrantTable {
   private readonly xen: Hypercalls;
+  private readonly observer: Observer;
 
-  constructor(xen: Hypercalls) {
+  constructor(xen: Hypercalls, observer: Observer = new Observer()) {
     this.xen = xen;
+    this.observer = observer;
   }
 
   /** Maps grants of one domain. Either all are mapped or a GrantError is thrown and none is. */
   map(dom: Domid, refs: readonly GrantRef[], options: { readonly readonly?: boolean } = {}): GrantMapping {
     const { memory } = this.xen;
+    this.observer.count('grant_map', refs.length);
     const start = memory.reserveFrames(refs.length);
     const size = gnttab_map_grant_ref.size(DOM0_ABI);
     const flags = GNTMAP_host_map | (options.readonly ? GNTMAP_readonly : 0);
@@ -82,6 +86,7 @@ export class GrantTable {
   /** GNTTABOP_copy. Returns the status of each. */
   copy(copies: readonly GrantCopy[]): number[] {
     const { memory } = this.xen;
+    this.observer.count('grant_copy', copies.length);
     const size = gnttab_copy.size(DOM0_ABI);
     return memory.withArguments((args) => {
       const at = args.reserve(size * copies.length);
@@ -96,6 +101,7 @@ export class GrantTable {
   private unmapHandles(mapped: readonly { readonly frame: number; readonly handle: GrantHandle }[]): void {
     if (mapped.length === 0) return;
     const { memory } = this.xen;
+    this.observer.count('grant_unmap', mapped.length);
     const size = gnttab_unmap_grant_ref.size(DOM0_ABI);
     memory.withArguments((args) => {
       const at = args.reserve(size * mapped.length);

@@ -2,6 +2,7 @@
 // error that names the operation.
 import { type DomainPort, errnoName, type Fields, type PartialWrite, type Struct, type StructOf, subOpName } from '@ringworld/abi';
 import { Memory } from './memory.ts';
+import { Observer } from './observe.ts';
 
 /** dom0 is a 64-bit domain. */
 export const DOM0_ABI = 'x86_64' as const;
@@ -21,13 +22,17 @@ export class Hypercalls {
   readonly memory: Memory;
   readonly port: DomainPort;
 
-  constructor(port: DomainPort, ramPages: number) {
+  private readonly observer: Observer;
+
+  constructor(port: DomainPort, ramPages: number, observer: Observer = new Observer()) {
     this.port = port;
+    this.observer = observer;
     this.memory = new Memory(port, ramPages);
   }
 
   /** `operation` is for messages only. Throws HypercallError. */
   call(operation: string, nr: number, ...args: (number | bigint)[]): number {
+    this.observer.count('hypercall');
     const result = this.port.hypercall(nr, ...args);
     if (result < 0) throw new HypercallError(operation, result);
     return result;

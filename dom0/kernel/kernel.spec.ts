@@ -23,6 +23,14 @@ class ScriptedPort implements DomainPort {
     return this.script(nr, args.map(Number));
   }
 
+  systemTime(): number {
+    return 0;
+  }
+
+  hold(): () => void {
+    return () => {};
+  }
+
   setUpcall(upcall: (vcpu: number) => void): void {
     this.upcall = upcall;
   }

@@ -22,12 +22,12 @@ import {
   xen_domctl_scheduler_op,
 } from '@ringworld/abi';
 import { Consoled, type ConsoleSink, type DomainConsole } from '../consoled/index.ts';
-import { EventChannels } from '../kernel/evtchn.ts';
-import { GrantTable } from '../kernel/gnttab.ts';
-import type { Hypercalls } from '../kernel/hypercall.ts';
-import { Privcmd } from '../kernel/privcmd.ts';
-import { startXenstored, type Xenstored, XsClient } from '../xenstored/index.ts';
+import type { Dom0 } from '../kernel/dom0.ts';
+import type { Privcmd } from '../kernel/privcmd.ts';
+import type { Xenstored, XsClient } from '../xenstored/index.ts';
 import type { Decompressors } from './decompress/index.ts';
+import { addDevice, listDevices, removeDevice } from './device.ts';
+import { devicesOf } from './device-config.ts';
 import { buildPvDomain, type NamedBytes } from './domain-builder.ts';
 import { removeDomainNodes, writeDom0Nodes, writeDomainNodes } from './lifecycle-store.ts';
 import type { ActionOnShutdown, DomainConfig } from './xlcfg.ts';
@@ -58,8 +58,8 @@ export interface LiveDomain {
 }
 
 export class Toolstack {
+  readonly dom0: Dom0;
   readonly privcmd: Privcmd;
-  readonly evtchn: EventChannels;
   readonly xenstored: Xenstored;
   readonly xs: XsClient;
   readonly consoled: Consoled;
@@ -68,16 +68,15 @@ export class Toolstack {
   onShutdown: (domain: LiveDomain) => void = () => {};
   private readonly decompressors: Decompressors;
 
-  constructor(xen: Hypercalls, decompressors: Decompressors) {
+  constructor(dom0: Dom0, decompressors: Decompressors) {
     this.decompressors = decompressors;
-    this.privcmd = new Privcmd(xen);
-    this.evtchn = new EventChannels(xen);
-    const grants = new GrantTable(xen);
-    this.xenstored = startXenstored(this.evtchn, grants);
-    this.xs = new XsClient(this.xenstored);
-    this.consoled = new Consoled(this.evtchn, grants);
+    this.dom0 = dom0;
+    this.privcmd = dom0.privcmd;
+    this.xenstored = dom0.xenstored;
+    this.xs = dom0.xs;
+    this.consoled = new Consoled(dom0.evtchn, dom0.grants);
     writeDom0Nodes(this.xs);
-    this.evtchn.bindVirq(VIRQ_DOM_EXC, () => this.checkDomains());
+    dom0.evtchn.bindVirq(VIRQ_DOM_EXC, () => this.checkDomains());
   }
 
   /** Builds a domain that is paused. Throws DomainBuildError. */
@@ -101,6 +100,7 @@ export class Toolstack {
     const dom = built.domid;
     if (config.cpuWeight !== null) this.setWeight(dom, config.cpuWeight);
     writeDomainNodes(this.xs, { domid: dom, config, console: built.console, store: built.store });
+    for (const device of devicesOf(config)) addDevice(this.xs, dom, device);
     this.xenstored.introduce(dom, built.store.port);
     const console = this.consoled.connect(dom, built.console.port, sink);
     const domain: LiveDomain = { domid: dom, config, console, shutdown: null };
@@ -115,9 +115,11 @@ export class Toolstack {
   /** Backends first, since they hold pages of the domain. */
   destroy(domain: LiveDomain): void {
     this.domains.delete(domain.domid);
+    this.dom0.backends.removeDomain(domain.domid);
     this.consoled.disconnect(domain.domid);
     this.xenstored.release(domain.domid);
     this.privcmd.domctl(XEN_DOMCTL_destroydomain, domain.domid);
+    for (const d of listDevices(this.xs, domain.domid)) removeDevice(this.xs, domain.domid, d.type, d.devid);
     removeDomainNodes(this.xs, domain.domid, domain.config);
   }
 

@@ -1,5 +1,6 @@
 // From the settings of an xl.cfg file to what a domain is to be (tools/xl/xl_parse.c, parse_config_data): names, defaults and complaints
 // are xl's. Nothing is read from disk here: kernel and ramdisk stay the names that the user wrote.
+import { type DeviceConfig, NO_DEVICES } from './device-config.ts';
 import { INERT_KEYS, MISSING_KEYS, USED_KEYS } from './xlcfg-keys.ts';
 import { XlcfgError } from './xlcfg-lexer.ts';
 import type { XlcfgSetting, XlcfgSettings, XlcfgValue } from './xlcfg-parser.ts';
@@ -34,6 +35,8 @@ export interface DomainConfig {
   readonly maxGrantFrames: number | null;
   readonly maxMaptrackFrames: number | null;
   readonly maxEventChannels: number | null;
+  /** `disk`, `vif`, `p9`, `vfb`. */
+  readonly devices: DeviceConfig;
 }
 
 export interface ReadConfig {
@@ -83,6 +86,7 @@ export function readDomainConfig(file: string, settings: XlcfgSettings): ReadCon
     maxGrantFrames: reader.number('max_grant_frames', 1, 65536),
     maxMaptrackFrames: reader.number('max_maptrack_frames', 0, 65536),
     maxEventChannels: reader.number('max_event_channels', 1, 131071),
+    devices: NO_DEVICES,
   };
   return { config, warnings };
 }

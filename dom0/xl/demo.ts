@@ -67,6 +67,7 @@ export function demoGuest(name: string, kernel: Uint8Array): Guest {
     maxGrantFrames: null,
     maxMaptrackFrames: null,
     maxEventChannels: null,
+    devices: { disks: [], nics: [], p9s: [], fbs: [] },
   };
   return { source: name, config, files: { kernel: { file: name, bytes: kernel }, ramdisk: null } };
 }

@@ -1,9 +1,10 @@
 // Switches a machine on: emulated PC, hypervisor, dom0 with its services. The one file in dom0 that knows the hypervisor's inside.
 import { createDom0, createHypervisor, createMachine, type EngineKind, type Hypervisor, type Machine } from '@ringworld/hypervisor';
-import { Hypercalls } from '../kernel/hypercall.ts';
+import { Dom0 } from '../kernel/dom0.ts';
 import { gzipNode } from '../toolstack/decompress/gzip-node.ts';
 import { decompressorsWith } from '../toolstack/decompress/index.ts';
 import { Toolstack } from '../toolstack/lifecycle.ts';
+import { startBackends } from './backends.ts';
 import { UserError } from './user-error.ts';
 
 export interface Host {
@@ -36,7 +37,9 @@ export function switchOn(options: SwitchOnOptions): Host {
   const machine = createMachineOrSay(ramMiB, options.cpus, options.engine ?? 'jit');
   const hv = createHypervisor({ machine, ...(options.commandLine === undefined ? {} : { commandLine: options.commandLine }) });
   const { port } = createDom0(hv, { pages: DOM0_PAGES });
-  const toolstack = new Toolstack(new Hypercalls(port, DOM0_PAGES), decompressorsWith(gzipNode));
+  const dom0 = new Dom0(port, DOM0_PAGES);
+  startBackends(dom0);
+  const toolstack = new Toolstack(dom0, decompressorsWith(gzipNode));
   return { hv, machine, toolstack };
 }
 

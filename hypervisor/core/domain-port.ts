@@ -24,6 +24,7 @@ class HostedDomain implements DomainPort, HostTasks {
   private readonly domain: Domain;
   private readonly context: HypercallContext;
   private upcall: (vcpu: number) => void = () => {};
+  private holds = 0;
 
   constructor(hv: Hypervisor, domain: Domain) {
     this.hv = hv;
@@ -48,6 +49,20 @@ class HostedDomain implements DomainPort, HostTasks {
     return new MappedPage(this.hv.ram, this.domain.p2m, gfn);
   }
 
+  systemTime(): number {
+    return this.hv.now();
+  }
+
+  hold(): () => void {
+    let isOver = false;
+    this.holds++;
+    return () => {
+      if (isOver) return;
+      isOver = true;
+      this.holds--;
+    };
+  }
+
   setUpcall(upcall: (vcpu: number) => void): void {
     this.upcall = upcall;
   }
@@ -64,8 +79,8 @@ class HostedDomain implements DomainPort, HostTasks {
     return any;
   }
 
-  isBusy(): boolean {
-    return false;
+  get isHeld(): boolean {
+    return this.holds > 0;
   }
 }
 

@@ -4,6 +4,6 @@
 export interface HostTasks {
   /** Runs what is ready; true when anything was done (the run loop then asks again). */
   run(): boolean;
-  /** Host I/O is under way whose completion a guest waits for: idle virtual time is not skipped until it is done. */
-  isBusy(): boolean;
+  /** Host I/O is late that by its model is over: virtual time stands until it is done. */
+  readonly isHeld: boolean;
 }

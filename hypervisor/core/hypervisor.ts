@@ -159,8 +159,8 @@ export class Hypervisor {
     this.hasDying = false;
     for (const d of [...this.domains.values()]) if (d.isDying && !reapDomain(this, d)) this.hasDying = true;
   }
-  get isHostBusy(): boolean {
-    return this.hostTasks.some((t) => t.isBusy());
+  get isHeld(): boolean {
+    return this.hostTasks.some((t) => t.isHeld);
   }
 
   /**

@@ -16,7 +16,7 @@ import { RUNSTATE, type Vcpu } from './vcpu.ts';
 const WINDOW = 10 * MICROSECS;
 
 /**
- * Why run() came back: nothing will ever happen without input from the host; host I/O is awaited; the limit; `stop` said so; or all
+ * Why run() came back: nothing will ever happen without input from the host; host I/O is late; the limit; `stop` said so; or all
  * sleep until a timer and `maySkipTo` would not have the time skipped.
  */
 export type RunEnd = 'idle' | 'waiting' | 'limit' | 'stopped' | 'asleep';
@@ -43,6 +43,7 @@ export class RunLoop {
     for (;;) {
       hv.runHostTasks();
       if (options.stop?.()) return 'stopped';
+      if (hv.isHeld) return 'waiting';
       hv.timers.expire(hv.now());
       if (hv.hasHostWork) continue;
       this.schedule();
@@ -50,7 +51,6 @@ export class RunLoop {
       if (hv.baseCycles >= until) return 'limit';
       const next = Math.min(until, hv.timers.next === Number.POSITIVE_INFINITY ? hv.timers.next : hv.clock.toCycles(hv.timers.next));
       if (busy.length === 0) {
-        if (hv.isHostBusy) return 'waiting';
         // Not until the limit either: time would pass for nobody.
         if (hv.timers.next === Number.POSITIVE_INFINITY) return 'idle';
         if (options.maySkipTo?.(hv.clock.toNs(next)) === false) return 'asleep';

@@ -67,6 +67,14 @@ export class FakeXen implements DomainPort {
 
   setUpcall(): void {}
 
+  systemTime(): number {
+    return 0;
+  }
+
+  hold(): () => void {
+    return () => {};
+  }
+
   page(gfn: Gfn): PageView {
     const view = (): DataView => {
       const mfn = this.physmap.get(gfn);

@@ -1,0 +1,78 @@
+// What backends tell those who watch: events for the trace, and amounts of work for the price list. Both cost next to nothing while nobody
+// listens.
+
+/** A backend's device, e.g. 'vbd/1/51712'. */
+export type DeviceName = string;
+
+/** One thing that happened on a split device, as a trace shows it (xentrace has no such events; the fields are those of the ring headers). */
+export type SplitEvent =
+  | {
+      readonly kind: 'request';
+      readonly device: DeviceName;
+      readonly queue: number;
+      readonly index: number;
+      readonly op: string;
+      readonly id: number;
+      readonly bytes: number;
+    }
+  | {
+      readonly kind: 'response';
+      readonly device: DeviceName;
+      readonly queue: number;
+      readonly index: number;
+      readonly id: number;
+      readonly status: number;
+    }
+  /** The backend's event to the frontend: sent, or suppressed because the frontend's event index did not ask for it. */
+  | { readonly kind: 'notify'; readonly device: DeviceName; readonly queue: number; readonly sent: boolean }
+  /** The frontend's event arrived. */
+  | { readonly kind: 'kick'; readonly device: DeviceName; readonly queue: number }
+  | {
+      readonly kind: 'grant';
+      readonly device: DeviceName;
+      readonly op: 'map' | 'unmap' | 'copy' | 'transfer';
+      readonly count: number;
+      readonly bytes: number;
+    }
+  | { readonly kind: 'state'; readonly device: DeviceName; readonly end: 'front' | 'back'; readonly state: number };
+
+/** Units of dom0's work that have a price (work-prices.ts). */
+export type WorkItem =
+  | 'hypercall'
+  | 'upcall'
+  | 'evtchn_send'
+  | 'grant_map'
+  | 'grant_unmap'
+  | 'grant_copy'
+  | 'grant_transfer'
+  | 'byte_copied'
+  | 'request'
+  | 'response'
+  | 'xenstore_message'
+  | 'host_io'
+  | 'packet_switched';
+
+export class Observer {
+  /** Gets every event while set; the backends ask before they make one. */
+  sink: ((event: SplitEvent) => void) | null = null;
+  /** Work done since the machine was switched on. Plain counters. */
+  readonly work: Record<WorkItem, number> = {
+    hypercall: 0,
+    upcall: 0,
+    evtchn_send: 0,
+    grant_map: 0,
+    grant_unmap: 0,
+    grant_copy: 0,
+    grant_transfer: 0,
+    byte_copied: 0,
+    request: 0,
+    response: 0,
+    xenstore_message: 0,
+    host_io: 0,
+    packet_switched: 0,
+  };
+
+  count(item: WorkItem, amount = 1): void {
+    this.work[item] += amount;
+  }
+}
