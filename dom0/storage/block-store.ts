@@ -1,13 +1,17 @@
 // What a block backend sees of storage: 512-byte sectors that are read, written, flushed and discarded. What lies behind (a raw file, an
 // overlay in memory, an NBD server) is the store's business, and so is how long its model says that an operation takes.
 
-/** How long operations take, in ns of virtual time. */
+/**
+ * How long operations take: an operation that is handed over at system time `now` is over that many ns later. A model remembers what it was
+ * given, since a disk with one arm does one thing after another; so each operation is to be asked about once, when it is started.
+ */
 export interface LatencyModel {
   /** 'ideal', 'nvme', 'hdd'. */
   readonly name: string;
-  read(bytes: number): number;
-  write(bytes: number): number;
-  flush(): number;
+  read(now: number, sector: number, bytes: number): number;
+  write(now: number, sector: number, bytes: number): number;
+  flush(now: number): number;
+  discard(now: number, sector: number, bytes: number): number;
 }
 
 /**
@@ -21,6 +25,10 @@ export interface BlockStore {
   readonly sectorSize: number;
   readonly isReadonly: boolean;
   readonly canDiscard: boolean;
+  /** In bytes; smaller or unaligned pieces of a discard may have no effect. */
+  readonly discardGranularity: number;
+  /** Is a secure discard more than a discard? Implies canDiscard. */
+  readonly canDiscardSecurely: boolean;
   readonly latency: LatencyModel;
   /** `into` belongs to the store until the read is over. */
   read(sector: number, into: Uint8Array): Promise<void> | void;
@@ -45,6 +53,12 @@ export interface BackendParams {
   readonly isCdrom: boolean;
   /** May O_DIRECT be used (direct-io-safe)? */
   readonly isDirectIoSafe: boolean;
+  /** `script=`, or what a deprecated prefix such as `nbd:` stands for. */
+  readonly script: string | null;
+  /** `overlay=`, a key of ours: 'memory', or the file that takes what the guest writes; the target is then only read. */
+  readonly overlay: string | null;
+  /** `model=`, a key of ours: the latency model's name. */
+  readonly model: string | null;
 }
 
 /**
