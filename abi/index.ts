@@ -4,8 +4,11 @@
 export * from './domain-port.ts';
 export type { Caller, Hypercall, SubOp, SubOps } from './hypercall-rows.ts';
 export * from './hypercalls.ts';
+export * from './io/9pfs.ts';
 export * from './io/blkif.ts';
 export * from './io/console.ts';
+export * from './io/fbif.ts';
+export * from './io/kbdif.ts';
 export * from './io/netif.ts';
 export * from './io/protocols.ts';
 export * from './io/ring.ts';
