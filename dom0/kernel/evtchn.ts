@@ -125,6 +125,7 @@ export class EventChannels {
     const at = PENDING + (port >>> 5) * 4;
     // Cleared before the handler runs, so that an event during it is not lost.
     this.shared.setU32(at, this.shared.u32(at) & ~(1 << (port & 31)));
+    this.observer.sink?.({ kind: 'deliver', port });
     this.handlers.get(port)?.();
   }
 }

@@ -34,7 +34,9 @@ export type SplitEvent =
       readonly count: number;
       readonly bytes: number;
     }
-  | { readonly kind: 'state'; readonly device: DeviceName; readonly end: 'front' | 'back'; readonly state: number };
+  | { readonly kind: 'state'; readonly device: DeviceName; readonly end: 'front' | 'back'; readonly state: number }
+  /** An event came in by one of dom0's ports; what follows, up to the next of these, was caused by it. */
+  | { readonly kind: 'deliver'; readonly port: number };
 
 /** Units of dom0's work that have a price (work-prices.ts). */
 export type WorkItem =
@@ -46,6 +48,7 @@ export type WorkItem =
   | 'grant_copy'
   | 'grant_transfer'
   | 'byte_copied'
+  | 'byte_checksummed'
   | 'request'
   | 'response'
   | 'xenstore_message'
@@ -65,6 +68,7 @@ export class Observer {
     grant_copy: 0,
     grant_transfer: 0,
     byte_copied: 0,
+    byte_checksummed: 0,
     request: 0,
     response: 0,
     xenstore_message: 0,

@@ -17,7 +17,7 @@ import type { PvHooks } from './pv-hooks.ts';
 import { type RunEnd, RunLoop, type RunOptions } from './run-loop.ts';
 import { Scheduler } from './scheduler.ts';
 import { Timers } from './timers.ts';
-import type { Vcpu } from './vcpu.ts';
+import type { Runstate, Vcpu } from './vcpu.ts';
 
 /** What the hypervisor needs of machine/index.ts's Machine. */
 export interface MachinePort {
@@ -30,6 +30,9 @@ export interface MachinePort {
 
 /** Called after each hypercall when set: for `ringworld trace` and tests. */
 export type TraceHook = (vcpu: Vcpu, number: number, c: HypercallContext, result: HypercallResult) => void;
+
+/** Called when a vCPU is about to enter another runstate, at system time `now` (ns): for `ringworld trace`. */
+export type RunstateHook = (vcpu: Vcpu, state: Runstate, now: number) => void;
 
 export interface HypervisorOptions {
   machine: MachinePort;
@@ -61,6 +64,7 @@ export class Hypervisor {
   readonly wallclock: { sec: number; nsec: number };
   readonly commandLine: string;
   trace: TraceHook | null = null;
+  traceRunstate: RunstateHook | null = null;
   readonly dispatch: HypervisorOptions['dispatch'];
 
   /** The CPU whose guest is being served, null between windows. */

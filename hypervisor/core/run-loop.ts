@@ -28,6 +28,8 @@ export interface RunOptions {
   stop?: () => boolean;
   /** Asked before idle time is skipped to system time `ns`: a host that paces guests by the wall clock says no and comes again later. */
   maySkipTo?: (ns: number) => boolean;
+  /** Up to the limit time passes even if nobody waits for any: the host's clock runs on, and somebody outside goes by it. */
+  timePasses?: boolean;
 }
 
 export class RunLoop {
@@ -52,7 +54,7 @@ export class RunLoop {
       const next = Math.min(until, hv.timers.next === Number.POSITIVE_INFINITY ? hv.timers.next : hv.clock.toCycles(hv.timers.next));
       if (busy.length === 0) {
         // Not until the limit either: time would pass for nobody.
-        if (hv.timers.next === Number.POSITIVE_INFINITY) return 'idle';
+        if (hv.timers.next === Number.POSITIVE_INFINITY && options.timePasses !== true) return 'idle';
         if (options.maySkipTo?.(hv.clock.toNs(next)) === false) return 'asleep';
         this.advance(next);
       } else if (busy.length === 1) this.advance(this.runAlone(busy[0]!, next));
@@ -99,7 +101,7 @@ export class RunLoop {
 
   private switchTo(p: Pcpu, v: Vcpu, now: number): void {
     const { hv } = this;
-    changeRunstate(v, RUNSTATE.running, now);
+    changeRunstate(hv, v, RUNSTATE.running, now);
     p.cpu.copyFrom(v.context);
     v.cpu = p.cpu;
     hv.pv.switchTo(hv, v, p.cpu);

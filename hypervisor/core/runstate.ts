@@ -1,11 +1,13 @@
 // Runstates: which of running, runnable, blocked and offline a vCPU is in, and how long it has been in each. A guest computes its
 // stolen time from them.
 
+import type { Hypervisor } from './hypervisor.ts';
 import { RUNSTATE, type Runstate, type Vcpu } from './vcpu.ts';
 
 /** vcpu_runstate_change. `now` is system time in ns. */
-export function changeRunstate(vcpu: Vcpu, state: Runstate, now: number): void {
+export function changeRunstate(hv: Hypervisor, vcpu: Vcpu, state: Runstate, now: number): void {
   if (vcpu.runstate === state) return;
+  hv.traceRunstate?.(vcpu, state, now);
   const delta = now - vcpu.runstateEntry;
   // Clocks of two CPUs may differ by part of a window: time never runs backwards.
   if (delta > 0) {

@@ -46,12 +46,12 @@ export class Scheduler {
   wake(v: Vcpu): void {
     if (v.isHosted) return;
     if (this.isRunnable(v)) {
-      if (v.runstate >= RUNSTATE.blocked) changeRunstate(v, RUNSTATE.runnable, this.hv.now());
+      if (v.runstate >= RUNSTATE.blocked) changeRunstate(this.hv, v, RUNSTATE.runnable, this.hv.now());
       if (v.cpu === null && !this.queue.includes(v)) {
         this.insert(v);
         this.tickle(v);
       }
-    } else if (!v.isBlocked && v.runstate === RUNSTATE.blocked) changeRunstate(v, RUNSTATE.offline, this.hv.now());
+    } else if (!v.isBlocked && v.runstate === RUNSTATE.blocked) changeRunstate(this.hv, v, RUNSTATE.offline, this.hv.now());
   }
 
   /** vcpu_sleep_nosync: some reason not to run has come up. */
@@ -62,7 +62,7 @@ export class Scheduler {
       return;
     }
     this.remove(v);
-    if (v.runstate === RUNSTATE.runnable) changeRunstate(v, RUNSTATE.offline, this.hv.now());
+    if (v.runstate === RUNSTATE.runnable) changeRunstate(this.hv, v, RUNSTATE.offline, this.hv.now());
   }
 
   /** vcpu_unblock: an event for it, or the end of a poll. */
@@ -143,9 +143,9 @@ export class Scheduler {
   /** Puts a vCPU that lost its CPU where it belongs. */
   putBack(v: Vcpu, now: number): void {
     if (this.isRunnable(v)) {
-      changeRunstate(v, RUNSTATE.runnable, now);
+      changeRunstate(this.hv, v, RUNSTATE.runnable, now);
       this.insert(v);
-    } else changeRunstate(v, v.isBlocked ? RUNSTATE.blocked : RUNSTATE.offline, now);
+    } else changeRunstate(this.hv, v, v.isBlocked ? RUNSTATE.blocked : RUNSTATE.offline, now);
   }
 
   private insert(v: Vcpu): void {
