@@ -1,6 +1,7 @@
 // The run loop inside Node's event loop, against a hypervisor that only counts time.
-import type { Hypervisor, RunEnd, RunOptions } from '@ringworld/hypervisor';
+import { createDom0, createHypervisor, createMachine, type Hypervisor, type RunEnd, type RunOptions } from '@ringworld/hypervisor';
 import { expect, test } from 'vitest';
+import { Dom0 } from '../kernel/dom0.ts';
 import { type PumpOptions, pump } from './pump.ts';
 
 /** One CPU at 1 GHz; `busyUntil` cycles of work, and a timer that starts `work` more. */
@@ -12,15 +13,16 @@ function machine(busyUntil: number, timer = Number.POSITIVE_INFINITY, work = 0) 
     pcpus: [{ current: null as unknown }],
     timers: { next: timer },
     clock: { toCycles: (ns: number) => ns, toNs: (cycles: number) => cycles },
-    run: ({ untilCycles, stop }: RunOptions): RunEnd => {
+    run: ({ untilCycles, stop, maySkipTo, timePasses }: RunOptions): RunEnd => {
       const until = untilCycles!;
       slices.push(until);
       if (stop?.()) return 'stopped';
+      if (busyUntil <= hv.baseCycles && maySkipTo?.(Math.min(until, hv.timers.next)) === false) return 'asleep';
       if (hv.timers.next <= until) {
         busyUntil = hv.timers.next + work;
         hv.timers.next = Number.POSITIVE_INFINITY;
       }
-      if (busyUntil <= hv.baseCycles && hv.timers.next === Number.POSITIVE_INFINITY) return 'idle';
+      if (busyUntil <= hv.baseCycles && hv.timers.next === Number.POSITIVE_INFINITY && timePasses !== true) return 'idle';
       hv.baseCycles = until;
       hv.pcpus[0]!.current = busyUntil > until ? {} : null;
       return 'limit';
@@ -72,4 +74,46 @@ test('a guest that spins is ended by the time limit, one that waits for input is
 test('the caller gets its turn when it asks for it', async () => {
   const { hv } = machine(Number.POSITIVE_INFINITY);
   expect(await pump(hv, options({ stop: () => hv.baseCycles > 3e6 }))).toBe('stopped');
+});
+
+test('with a live world outside, virtual time does not run ahead of real time, nor is it ever at an end', async () => {
+  const { hv } = machine(0);
+  const start = performance.now();
+  const world = {
+    canWake: () => true,
+    isLive: () => true,
+    wait: (ms: number) => new Promise<void>((done) => setTimeout(done, Math.min(ms, 5))),
+  };
+  // Nobody has set a timer, and still it goes on.
+  expect(await pump(hv, options({ deadline: start + 60, world }))).toBe('timeout');
+  expect(hv.baseCycles).toBeGreaterThan(20e6);
+  expect(hv.baseCycles).toBeLessThan((performance.now() - start) * 1e6 + 2e6);
+});
+
+test('many short sleeps in a live world add up to one that is waited for', async () => {
+  const hv = createHypervisor({ machine: createMachine({ ramBytes: 32 << 20, cpus: 1 }) });
+  const dom0 = new Dom0(createDom0(hv, { pages: 512 }).port, 512);
+  let naps = 0;
+  dom0.timers.every(200_000, () => naps++);
+  const start = performance.now();
+  const world = { canWake: () => true, isLive: () => true, wait: (ms: number) => new Promise<void>((done) => setTimeout(done, ms)) };
+  await pump(hv, options({ deadline: start + 60, world }));
+  expect(naps).toBeGreaterThan(100);
+  expect(hv.now()).toBeLessThan((performance.now() - start) * 1e6 + 2e6);
+});
+
+test('what came in is handed over between slices only, and a frame ends a nap', async () => {
+  const { hv } = machine(0, 3600e9);
+  const queue: number[] = [];
+  let admitted = 0;
+  const world = {
+    canWake: () => true,
+    isLive: () => true,
+    admit: () => {
+      admitted += queue.splice(0).length;
+    },
+    wait: async () => void queue.push(1),
+  };
+  expect(await pump(hv, options({ stop: () => admitted > 2, world }))).toBe('stopped');
+  expect(hv.baseCycles).toBeLessThan(1e9);
 });
