@@ -15,6 +15,8 @@ export interface PageView {
   setU64(offset: number, value: bigint): void;
   /** A private copy. */
   bytes(offset: number, length: number): Uint8Array;
+  /** Fills `into` from the page: bytes() without a new array. */
+  readInto(offset: number, into: Uint8Array): void;
   writeBytes(offset: number, source: Uint8Array): void;
 }
 

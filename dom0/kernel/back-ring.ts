@@ -24,6 +24,8 @@ export class BackRing {
   readonly state: BackRingState;
   /** The request that was taken last: a private copy, overwritten by the next. */
   readonly request: DataView;
+  /** The bytes of `request`. */
+  private readonly bytes: Uint8Array;
   private readonly pages: readonly PageView[];
   private readonly type: RingType;
   private readonly abi: Abi;
@@ -38,7 +40,8 @@ export class BackRing {
     this.slots = type.slots(abi, pages.length * PAGE);
     const rspProd = attach ? this.u32(RSP_PROD) : 0;
     this.state = { reqCons: rspProd, rspProd };
-    this.request = new DataView(new ArrayBuffer(this.size));
+    this.bytes = new Uint8Array(this.size);
+    this.request = new DataView(this.bytes.buffer);
     const prod = this.u32(REQ_PROD);
     if (prodOverflow(prod, rspProd, this.slots))
       throw new RingError(`req_prod ${prod} is ${(prod - rspProd) >>> 0} ahead of rsp_prod, the ring has ${this.slots} slots`);
@@ -65,20 +68,30 @@ export class BackRing {
   /** Copies the request at a free-running index into `request` without taking it. */
   peek(index: number): DataView {
     const at = this.type.slotOffset(this.abi, index, this.slots);
-    const bytes = new Uint8Array(this.request.buffer);
-    const first = Math.min(this.size, PAGE - (at % PAGE));
-    bytes.set(this.page(at).bytes(at % PAGE, first));
-    if (first < this.size) bytes.set(this.page(at + first).bytes(0, this.size - first), first);
+    const first = PAGE - (at % PAGE);
+    if (first >= this.size) this.page(at).readInto(at % PAGE, this.bytes);
+    else {
+      this.page(at).readInto(at % PAGE, this.bytes.subarray(0, first));
+      this.page(at + first).readInto(0, this.bytes.subarray(first));
+    }
     return this.request;
+  }
+
+  /** Takes `count` requests that were peeked at. */
+  skip(count = 1): void {
+    this.state.reqCons = (this.state.reqCons + count) >>> 0;
   }
 
   /** Writes a response into the next slot; push() publishes it. Returns its index. */
   put(response: Uint8Array): number {
     const index = this.state.rspProd;
     const at = this.type.slotOffset(this.abi, index, this.slots);
-    const first = Math.min(response.length, PAGE - (at % PAGE));
-    this.page(at).writeBytes(at % PAGE, response.subarray(0, first));
-    if (first < response.length) this.page(at + first).writeBytes(0, response.subarray(first));
+    const first = PAGE - (at % PAGE);
+    if (first >= response.length) this.page(at).writeBytes(at % PAGE, response);
+    else {
+      this.page(at).writeBytes(at % PAGE, response.subarray(0, first));
+      this.page(at + first).writeBytes(0, response.subarray(first));
+    }
     this.state.rspProd = (index + 1) >>> 0;
     return index;
   }

@@ -19,6 +19,7 @@ export class HostIo {
   /** By the time at which they are over; equal ones in the order of their start. */
   private readonly pending: Operation[] = [];
   private release: (() => void) | null = null;
+  private readonly afterwards: (() => void)[] = [];
 
   constructor(port: DomainPort, timers: Timers) {
     this.port = port;
@@ -61,11 +62,20 @@ export class HostIo {
     this.timers.after(latencyNs, () => this.finishDue());
   }
 
+  /**
+   * Within a `done`: calls `fn` once, when all that is over at this moment of virtual time has been told. So a backend can answer what
+   * finished together with one event, one hypercall.
+   */
+  atEnd(fn: () => void): void {
+    this.afterwards.push(fn);
+  }
+
   /** Finishes what is over, in order, up to the first that the host has not done; for that one the machine stands. */
   private finishDue(): void {
     const now = this.timers.now();
     for (let first = this.pending[0]; first !== undefined && first.due <= now; first = this.pending[0]) {
       if (!first.settled) {
+        // Nobody is told of the others late because of this one: what follows `done` is not to depend on the host.
         this.release ??= this.port.hold();
         return;
       }
@@ -74,5 +84,6 @@ export class HostIo {
     }
     this.release?.();
     this.release = null;
+    for (const fn of this.afterwards.splice(0)) fn();
   }
 }

@@ -57,6 +57,7 @@ class ScriptedPort implements DomainPort {
       setU32: (o, v) => view().setUint32(o, v, true),
       setU64: (o, v) => view().setBigUint64(o, v, true),
       bytes: (o, n) => bytes().slice(o, o + n),
+      readInto: (o, into) => into.set(bytes().subarray(o, o + into.length)),
       writeBytes: (o, source) => bytes().set(source, o),
     };
   }

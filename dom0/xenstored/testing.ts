@@ -14,6 +14,7 @@ export function memoryPage(bytes = new Uint8Array(4096)): PageView {
     setU32: (o, v) => view.setUint32(o, v, true),
     setU64: (o, v) => view.setBigUint64(o, v, true),
     bytes: (o, n) => bytes.slice(o, o + n),
+    readInto: (o, into) => into.set(bytes.subarray(o, o + into.length)),
     writeBytes: (o, b) => bytes.set(b, o),
   };
 }

@@ -122,6 +122,9 @@ class MappedPage implements PageView {
   bytes(offset: number, length: number): Uint8Array {
     return this.ram.readBytes(this.at(offset, length, false), length);
   }
+  readInto(offset: number, into: Uint8Array): void {
+    this.ram.readInto(this.at(offset, into.length, false), into);
+  }
   writeBytes(offset: number, source: Uint8Array): void {
     this.ram.writeBytes(this.at(offset, source.length, true), source);
   }

@@ -93,6 +93,7 @@ export class FakeXen implements DomainPort {
       setU32: (o, v) => view().setUint32(o, v, true),
       setU64: (o, v) => view().setBigUint64(o, v, true),
       bytes: (o, n) => array().slice(o, o + n),
+      readInto: (o, into) => into.set(array().subarray(o, o + into.length)),
       writeBytes: (o, source) => array().set(source, o),
     };
   }

@@ -68,6 +68,10 @@ export class Ram {
   readBytes(at: Maddr, length: number): Uint8Array {
     return this.u8.slice(this.base + at, this.base + at + length);
   }
+  readInto(at: Maddr, into: Uint8Array): void {
+    const p = this.base + at;
+    into.set(this.u8.subarray(p, p + into.length));
+  }
 
   write8(at: Maddr, v: number): void {
     this.touch(at, 1);
