@@ -4,12 +4,17 @@
 /** A backend's device, e.g. 'vbd/1/51712'. */
 export type DeviceName = string;
 
+/** A network queue has a ring for each direction; ids are unique in one ring only. */
+export type RingName = 'tx' | 'rx' | 'ctrl';
+
 /** One thing that happened on a split device, as a trace shows it (xentrace has no such events; the fields are those of the ring headers). */
 export type SplitEvent =
   | {
       readonly kind: 'request';
       readonly device: DeviceName;
       readonly queue: number;
+      /** Where a queue has several rings. */
+      readonly ring?: RingName;
       readonly index: number;
       readonly op: string;
       readonly id: number;
@@ -19,14 +24,15 @@ export type SplitEvent =
       readonly kind: 'response';
       readonly device: DeviceName;
       readonly queue: number;
+      readonly ring?: RingName;
       readonly index: number;
       readonly id: number;
       readonly status: number;
     }
   /** The backend's event to the frontend: sent, or suppressed because the frontend's event index did not ask for it. */
-  | { readonly kind: 'notify'; readonly device: DeviceName; readonly queue: number; readonly sent: boolean }
+  | { readonly kind: 'notify'; readonly device: DeviceName; readonly queue: number; readonly ring?: RingName; readonly sent: boolean }
   /** The frontend's event arrived. */
-  | { readonly kind: 'kick'; readonly device: DeviceName; readonly queue: number }
+  | { readonly kind: 'kick'; readonly device: DeviceName; readonly queue: number; readonly ring?: RingName }
   | {
       readonly kind: 'grant';
       readonly device: DeviceName;
