@@ -2,7 +2,8 @@
 import { xencons_interface as layout, type PageView } from '@ringworld/abi';
 import { beforeEach, expect, test } from 'vitest';
 import { memoryPage } from '../xenstored/testing.ts';
-import { DomainConsole } from './consoled.ts';
+import { logFileName } from './consoled.ts';
+import { DomainConsole } from './domain-console.ts';
 
 type Field = Parameters<typeof layout.offset>[0];
 const at = (f: Field) => layout.offset(f, 'x86_64');
@@ -89,4 +90,101 @@ test('an impossible index loses what it claims and nothing else', () => {
   page.setU32(at('in_cons'), 77);
   console.type(Uint8Array.of(65));
   expect(console.backlog).toBe(1);
+});
+
+/** A viewer with as much room as it is given. */
+function viewer(room = Number.POSITIVE_INFINITY) {
+  const seen = { text: '', room, ended: false };
+  return {
+    seen,
+    sink: {
+      room: () => seen.room,
+      write: (bytes: Uint8Array) => {
+        seen.text += new TextDecoder().decode(bytes);
+        seen.room -= bytes.length;
+      },
+      end: () => {
+        seen.ended = true;
+      },
+    },
+  };
+}
+
+/** A console without a sink of its own, with a small bound. */
+function free(limit: number): DomainConsole {
+  return new DomainConsole({ page, notify: () => notified++, close: () => {} }, null, { limit });
+}
+
+test('viewers come and go; each gets what is remembered first, then all that follows', () => {
+  const c = free(100);
+  guestWrites('early ');
+  c.serve();
+  const [a, b] = [viewer(), viewer()];
+  const leave = c.subscribe(a.sink);
+  c.subscribe(b.sink, { replay: false });
+  guestWrites('both ');
+  c.serve();
+  leave();
+  guestWrites('late');
+  c.serve();
+  expect([a.seen.text, b.seen.text]).toEqual(['early both ', 'both late']);
+  expect(new TextDecoder().decode(c.scrollback())).toBe('early both late');
+});
+
+test('a viewer that does not read holds nobody up, and loses the oldest beyond the limit', () => {
+  const c = free(100);
+  const [slow, quick] = [viewer(0), viewer()];
+  c.subscribe(slow.sink);
+  c.subscribe(quick.sink);
+  const text = Array.from({ length: 3000 }, (_, i) => String.fromCharCode(97 + (i % 26))).join('');
+  for (let rest = text; rest !== ''; c.serve()) rest = guestWrites(rest);
+  expect(quick.seen.text).toBe(text);
+  expect(c.scrollback().length).toBe(100);
+  slow.seen.room = 1000;
+  c.serve();
+  expect(slow.seen.text).toBe(text.slice(-100));
+});
+
+test('typed input is bounded too', () => {
+  const c = free(100);
+  expect(c.type(new Uint8Array(1024))).toBe(100);
+  expect(c.backlog).toBe(0);
+  for (let i = 0; i < 20; i++) c.type(new Uint8Array(100));
+  expect(c.backlog).toBe(100);
+  expect(c.type(new Uint8Array(1))).toBe(0);
+});
+
+test('a frontend that comes back finds its viewers; closing ends them', () => {
+  const c = free(100);
+  const v = viewer();
+  c.subscribe(v.sink);
+  guestWrites('one ');
+  c.disconnect();
+  c.type(Uint8Array.of(65));
+  page = memoryPage();
+  c.connect({ page, notify: () => notified++, close: () => {} });
+  guestWrites('two');
+  c.serve();
+  expect(v.seen.text).toBe('one two');
+  expect(guestReads()).toBe('A');
+  expect(v.seen.ended).toBe(false);
+  c.close();
+  expect(v.seen.ended).toBe(true);
+  expect(c.isConnected).toBe(false);
+});
+
+test('the log gets everything, however slow the viewers are, and is named after the domain', () => {
+  const named = (domainName: string, devid = 0) => logFileName(new DomainConsole(null, null, { domainName, devid }));
+  expect([named('web'), named('web', 2), named('../etc/x y'), named('')]).toEqual([
+    'guest-web.log',
+    'guest-web-2.log',
+    'guest-.._etc_x_y.log',
+    'guest-domain-0.log',
+  ]);
+  const c = free(100);
+  const log = viewer(0);
+  c.logTo(log.sink);
+  guestWrites('x'.repeat(500));
+  c.serve();
+  expect(log.seen.text).toBe('x'.repeat(500));
 });

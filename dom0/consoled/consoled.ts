@@ -1,119 +1,128 @@
-// xenconsoled: for each domain, its console page against a sink for what it writes, and a queue of what was typed for it.
-import { type Domid, type EvtchnPort, evtchnPort, GNTTAB_RESERVED_CONSOLE, grantRef, type PageView } from '@ringworld/abi';
+// xenconsoled: the consoles of all domains. The first of each is found by the grant reserved for it and the port that the builder made; further
+// ones are xenbus devices (backend/console/<domid>/<devid>), which QEMU serves on a real Xen (hw/char/xen_console.c).
+import { type Domid, type EvtchnPort, evtchnPort, GNTTAB_RESERVED_CONSOLE, type GrantRef, grantRef } from '@ringworld/abi';
 import type { EventChannels } from '../kernel/evtchn.ts';
 import type { GrantTable } from '../kernel/gnttab.ts';
-import { putInput, takeOutput } from './console-ring.ts';
+import type { BackendDevice, BackendNode, XenbusBackends } from '../kernel/xenbus.ts';
+import type { XsClient } from '../xenstored/index.ts';
+import { type ConsoleChannel, DEFAULT_LIMIT, DomainConsole } from './domain-console.ts';
+import type { ConsoleSink } from './viewers.ts';
 
-/** Where a domain's output goes. */
-export interface ConsoleSink {
-  /** How many bytes may be written now. While it is 0 the output waits in the ring, and so, in the end, does the guest. */
-  room(): number;
-  write(bytes: Uint8Array): void;
+/** What consoled uses of dom0. */
+export interface ConsoledHost {
+  readonly evtchn: EventChannels;
+  readonly grants: GrantTable;
+  readonly xs: XsClient;
+  readonly backends: XenbusBackends;
 }
 
-/** One console as its domain shares it: mapped and bound by Consoled.connect, plain memory in specs. */
-export interface ConsoleChannel {
-  readonly page: PageView;
-  notify(): void;
-  close(): void;
-}
+/** Opens the log of a console: `name` is the file's name without folder, as xenconsoled forms it. Null: no log. */
+export type OpenConsoleLog = (name: string) => ConsoleSink | null;
 
-/** Plain data: input that the ring had no room for yet. */
-export interface ConsoleState {
-  waiting: Uint8Array;
-}
+/** xenconsoled's guest-<name>.log; what is no part of a file name is replaced. Further consoles have their number added. */
+export const logFileName = (console: DomainConsole): string => {
+  const name = console.domainName.replaceAll(/[^\w.+-]/g, '_') || `domain-${console.domid}`;
+  return `guest-${name}${console.devid === 0 ? '' : `-${console.devid}`}.log`;
+};
 
-export class DomainConsole {
-  readonly state: ConsoleState = { waiting: new Uint8Array(0) };
-  private readonly channel: ConsoleChannel;
-  private readonly sink: ConsoleSink;
-
-  constructor(channel: ConsoleChannel, sink: ConsoleSink) {
-    this.channel = channel;
-    this.sink = sink;
-  }
-
-  /** The domain sent an event, or the sink has room again. */
-  serve(): void {
-    const { page } = this.channel;
-    let touched = false;
-    for (let room = this.sink.room(); room > 0; room = this.sink.room()) {
-      const bytes = takeOutput(page, room);
-      if (bytes.length === 0) break;
-      this.sink.write(bytes);
-      touched = true;
-    }
-    if (this.fill() || touched) this.channel.notify();
-  }
-
-  /** Types bytes. What does not fit waits for the guest to read. */
-  type(bytes: Uint8Array): void {
-    const { state } = this;
-    const waiting = new Uint8Array(state.waiting.length + bytes.length);
-    waiting.set(state.waiting);
-    waiting.set(bytes, state.waiting.length);
-    state.waiting = waiting;
-    if (this.fill()) this.channel.notify();
-  }
-
-  /** Bytes that were typed and that the guest has not taken into its ring: a source should pause while there are many. */
-  get backlog(): number {
-    return this.state.waiting.length;
-  }
-
-  close(): void {
-    this.channel.close();
-  }
-
-  private fill(): boolean {
-    const { state } = this;
-    if (state.waiting.length === 0) return false;
-    const count = putInput(this.channel.page, state.waiting);
-    state.waiting = state.waiting.slice(count);
-    return count > 0;
-  }
-}
-
-/** All consoles of one dom0. */
 export class Consoled {
-  readonly consoles = new Map<Domid, DomainConsole>();
-  private readonly evtchn: EventChannels;
-  private readonly grants: GrantTable;
+  /** Told of each console that comes, once; its end() reaches the viewers that subscribed. */
+  onConsole: (console: DomainConsole) => void = () => {};
+  openLog: OpenConsoleLog = () => null;
+  private readonly host: ConsoledHost;
+  private readonly consoles = new Map<Domid, Map<number, DomainConsole>>();
 
-  constructor(evtchn: EventChannels, grants: GrantTable) {
-    this.evtchn = evtchn;
-    this.grants = grants;
+  constructor(host: ConsoledHost) {
+    this.host = host;
+    host.backends.register('console', (node) => this.device(node));
   }
 
-  /** Maps the console page by the grant reserved for it, and binds to the domain's port. */
-  connect(dom: Domid, remotePort: EvtchnPort, sink: ConsoleSink): DomainConsole {
-    const { evtchn } = this;
-    const mapping = this.grants.map(dom, [grantRef(GNTTAB_RESERVED_CONSOLE)]);
-    let port: EvtchnPort | null = null;
-    const console = new DomainConsole(
-      {
-        page: mapping.page(0),
-        notify: () => {
-          if (port !== null) evtchn.notify(port);
-        },
-        close: () => {
-          if (port !== null) evtchn.close(port);
-          mapping.unmap();
-        },
-      },
-      sink,
-    );
-    port = evtchn.bindInterdomain(dom, evtchnPort(remotePort), () => console.serve());
-    this.consoles.set(dom, console);
+  /** Maps the first console of a domain, and binds to its port. `sink` may hold its output up; without one the domain never waits. */
+  connect(dom: Domid, remotePort: EvtchnPort, sink: ConsoleSink | null): DomainConsole {
+    const console = new DomainConsole(null, sink, this.options(dom, 0, `/local/domain/${dom}/console`));
+    this.bind(console, dom, grantRef(GNTTAB_RESERVED_CONSOLE), remotePort);
+    this.add(dom, console);
     return console;
+  }
+
+  /** Null where there is none. */
+  console(dom: Domid, devid = 0): DomainConsole | null {
+    return this.consoles.get(dom)?.get(devid) ?? null;
+  }
+
+  /** In the order of their numbers. */
+  list(dom: Domid): DomainConsole[] {
+    return [...(this.consoles.get(dom)?.values() ?? [])].sort((a, b) => a.devid - b.devid);
   }
 
   /** Takes what is left of the output, as far as the sink has room, and lets go of the domain. */
   disconnect(dom: Domid): void {
-    const console = this.consoles.get(dom);
-    if (console === undefined) return;
-    console.serve();
+    for (const c of this.list(dom)) this.drop(dom, c);
+  }
+
+  private options(dom: Domid, devid: number, front: string) {
+    const { xs } = this.host;
+    const limit = Number(xs.read(`${front}/limit`) ?? DEFAULT_LIMIT);
+    return {
+      domid: dom,
+      devid,
+      domainName: xs.read(`/local/domain/${dom}/name`) ?? '',
+      name: xs.read(`${front}/name`) ?? '',
+      // The node of a further console is in a directory of the guest's: a guest may not ask dom0 for more than the usual.
+      limit: Number.isInteger(limit) && limit > 0 ? Math.min(limit, DEFAULT_LIMIT) : DEFAULT_LIMIT,
+    };
+  }
+
+  private bind(console: DomainConsole, dom: Domid, ref: GrantRef, remotePort: number): void {
+    const { evtchn, grants } = this.host;
+    const mapping = grants.map(dom, [ref]);
+    let port: EvtchnPort | null = null;
+    const channel: ConsoleChannel = {
+      page: mapping.page(0),
+      notify: () => {
+        if (port !== null) evtchn.notify(port);
+      },
+      close: () => {
+        if (port !== null) evtchn.close(port);
+        mapping.unmap();
+      },
+    };
+    try {
+      port = evtchn.bindInterdomain(dom, evtchnPort(remotePort), () => console.serve());
+    } catch (e) {
+      mapping.unmap();
+      throw e;
+    }
+    console.connect(channel);
+  }
+
+  private add(dom: Domid, console: DomainConsole): void {
+    const own = this.consoles.get(dom) ?? new Map<number, DomainConsole>();
+    this.consoles.set(dom, own.set(console.devid, console));
+    console.logTo(this.openLog(logFileName(console)));
+    this.onConsole(console);
+  }
+
+  private drop(dom: Domid, console: DomainConsole): void {
     console.close();
-    this.consoles.delete(dom);
+    const own = this.consoles.get(dom);
+    own?.delete(console.devid);
+    if (own?.size === 0) this.consoles.delete(dom);
+  }
+
+  /** A further console. The nodes of the first one lie in the same place, but its frontend has no state and is never connected here. */
+  private device(node: BackendNode): BackendDevice {
+    if (node.devid === 0) return { connect: () => {}, disconnect: () => {}, remove: () => {} };
+    const console = new DomainConsole(null, null, this.options(node.frontend, node.devid, node.frontendPath));
+    this.add(node.frontend, console);
+    return {
+      connect: () => {
+        this.bind(console, node.frontend, grantRef(node.frontendNumber('ring-ref')), node.frontendNumber('port'));
+        // What was said before the channel was bound has no event of its own.
+        console.serve();
+      },
+      disconnect: () => console.disconnect(),
+      remove: () => this.drop(node.frontend, console),
+    };
   }
 }

@@ -1,3 +1,5 @@
 // PV consoles.
 
-export { type ConsoleChannel, Consoled, type ConsoleSink, type ConsoleState, DomainConsole } from './consoled.ts';
+export { Consoled, type ConsoledHost, logFileName, type OpenConsoleLog } from './consoled.ts';
+export { type ConsoleChannel, type ConsoleOptions, type ConsoleState, DomainConsole } from './domain-console.ts';
+export type { ConsoleSink } from './viewers.ts';

@@ -74,13 +74,13 @@ export class Toolstack {
     this.privcmd = dom0.privcmd;
     this.xenstored = dom0.xenstored;
     this.xs = dom0.xs;
-    this.consoled = new Consoled(dom0.evtchn, dom0.grants);
+    this.consoled = new Consoled(dom0);
     writeDom0Nodes(this.xs);
     dom0.evtchn.bindVirq(VIRQ_DOM_EXC, () => this.checkDomains());
   }
 
-  /** Builds a domain that is paused. Throws DomainBuildError. */
-  create(config: DomainConfig, files: DomainFiles, sink: ConsoleSink): LiveDomain {
+  /** Builds a domain that is paused. Without a sink its console is seen by whoever subscribes. Throws DomainBuildError. */
+  create(config: DomainConfig, files: DomainFiles, sink: ConsoleSink | null): LiveDomain {
     const built = buildPvDomain(
       this.privcmd,
       {
