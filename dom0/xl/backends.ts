@@ -1,5 +1,16 @@
 // Which backends dom0 runs, and what of the host each gets.
 import type { Dom0 } from '../kernel/dom0.ts';
+import { type OpenStore, StoreError } from '../storage/block-store.ts';
+
+/** What the host has for backends. */
+export interface BackendServices {
+  /** For blkback: opens what was prepared (storage/storage.ts). */
+  readonly openStore?: OpenStore;
+}
+
+export const noStorage: OpenStore = () => {
+  throw new StoreError('this machine has no storage');
+};
 
 /** Called once, when the machine is switched on: every driver registers with dom0.backends. */
-export function startBackends(_dom0: Dom0): void {}
+export function startBackends(_dom0: Dom0, _services: BackendServices): void {}

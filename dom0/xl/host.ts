@@ -4,7 +4,7 @@ import { Dom0 } from '../kernel/dom0.ts';
 import { gzipNode } from '../toolstack/decompress/gzip-node.ts';
 import { decompressorsWith } from '../toolstack/decompress/index.ts';
 import { Toolstack } from '../toolstack/lifecycle.ts';
-import { startBackends } from './backends.ts';
+import { type BackendServices, startBackends } from './backends.ts';
 import { UserError } from './user-error.ts';
 
 export interface Host {
@@ -25,6 +25,7 @@ export interface SwitchOnOptions {
   readonly cpus: number;
   readonly engine?: EngineKind;
   readonly commandLine?: string;
+  readonly services?: BackendServices;
 }
 
 export function switchOn(options: SwitchOnOptions): Host {
@@ -38,7 +39,7 @@ export function switchOn(options: SwitchOnOptions): Host {
   const hv = createHypervisor({ machine, ...(options.commandLine === undefined ? {} : { commandLine: options.commandLine }) });
   const { port } = createDom0(hv, { pages: DOM0_PAGES });
   const dom0 = new Dom0(port, DOM0_PAGES);
-  startBackends(dom0);
+  startBackends(dom0, options.services ?? {});
   const toolstack = new Toolstack(dom0, decompressorsWith(gzipNode));
   return { hv, machine, toolstack };
 }

@@ -8,14 +8,23 @@ const CAUSES: Readonly<Record<string, string>> = {
   EACCES: 'permission denied',
   ENOTDIR: 'part of the path is not a directory',
   ERR_FS_FILE_TOO_LARGE: 'the file is larger than 2 GiB',
+  ENOSPC: 'no space left on the device',
+  EROFS: 'the file system is read-only',
+  EIO: 'input/output error',
+  ECONNREFUSED: 'connection refused',
 };
+
+/** What went wrong on the host, in a few words. */
+export function hostCause(e: unknown): string {
+  const code = (e as NodeJS.ErrnoException).code ?? '';
+  return CAUSES[code] ?? (code || String(e));
+}
 
 /** `role` says what the file was wanted for, e.g. 'kernel'. */
 export function readInputFile(file: string, role: string): Uint8Array {
   try {
     return readFileSync(file);
   } catch (e) {
-    const code = (e as NodeJS.ErrnoException).code ?? '';
-    throw new UserError(`${file}: cannot read the ${role}: ${CAUSES[code] ?? (code || String(e))}`);
+    throw new UserError(`${file}: cannot read the ${role}: ${hostCause(e)}`);
   }
 }
