@@ -24,11 +24,11 @@ export const USED_KEYS = [
   'max_grant_frames',
   'max_maptrack_frames',
   'max_event_channels',
+  'disk',
 ] as const;
 
 /** Devices and abilities that a domain asks for and does not get yet: one warning each. */
 export const MISSING_KEYS = [
-  'disk',
   'vif',
   'vfb',
   'vkb',

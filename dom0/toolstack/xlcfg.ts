@@ -1,6 +1,8 @@
 // From the settings of an xl.cfg file to what a domain is to be (tools/xl/xl_parse.c, parse_config_data): names, defaults and complaints
 // are xl's. Nothing is read from disk here: kernel and ramdisk stay the names that the user wrote.
+import type { Device } from './device.ts';
 import { type DeviceConfig, NO_DEVICES } from './device-config.ts';
+import { DiskSpecError, diskDevice } from './device-disk.ts';
 import { INERT_KEYS, MISSING_KEYS, USED_KEYS } from './xlcfg-keys.ts';
 import { XlcfgError } from './xlcfg-lexer.ts';
 import type { XlcfgSetting, XlcfgSettings, XlcfgValue } from './xlcfg-parser.ts';
@@ -86,7 +88,7 @@ export function readDomainConfig(file: string, settings: XlcfgSettings): ReadCon
     maxGrantFrames: reader.number('max_grant_frames', 1, 65536),
     maxMaptrackFrames: reader.number('max_maptrack_frames', 0, 65536),
     maxEventChannels: reader.number('max_event_channels', 1, 131071),
-    devices: NO_DEVICES,
+    devices: { ...NO_DEVICES, disks: reader.disks(warnings) },
   };
   return { config, warnings };
 }
@@ -153,6 +155,29 @@ class Reader {
     if (text === null) return fallback;
     const action = ACTIONS.find((a) => a === text);
     return action ?? this.fail(name, `is no known action: "${text}" (there are ${ACTIONS.join(', ')})`);
+  }
+
+  /** A list of strings; empty where it is not set. xl takes a list only. */
+  strings(name: string): readonly string[] {
+    const value = this.value(name) ?? [];
+    if (typeof value === 'string') this.fail(name, 'must be a list');
+    return value.map((v) => (typeof v === 'string' ? v : this.fail(name, 'must be a list of strings')));
+  }
+
+  disks(warnings: string[]): Device[] {
+    const disks: Device[] = [];
+    for (const text of this.strings('disk')) {
+      try {
+        const { device, warnings: more } = diskDevice(text);
+        if (disks.some((d) => d.devid === device.devid)) this.fail('disk', `has ${device.back.dev} twice`);
+        disks.push(device);
+        for (const w of more) warnings.push(`${this.file}: disk \`${text}': ${w}`);
+      } catch (e) {
+        if (e instanceof DiskSpecError) this.fail('disk', `cannot be read: ${e.message}`);
+        throw e;
+      }
+    }
+    return disks;
   }
 
   /** xl_parse.c, parse_cmdline. */
