@@ -1,6 +1,7 @@
 // Which backends dom0 runs, and what of the host each gets.
 import type { Dom0 } from '../kernel/dom0.ts';
 import { type OpenStore, StoreError } from '../storage/block-store.ts';
+import type { Network } from '../switch/network.ts';
 
 /** What the host has for backends. */
 export interface BackendServices {
@@ -12,5 +13,5 @@ export const noStorage: OpenStore = () => {
   throw new StoreError('this machine has no storage');
 };
 
-/** Called once, when the machine is switched on: every driver registers with dom0.backends. */
-export function startBackends(_dom0: Dom0, _services: BackendServices): void {}
+/** Called once, when the machine is switched on: every driver registers with dom0.backends. netback's interfaces go on `network.attach`. */
+export function startBackends(_dom0: Dom0, _network: Network, _services: BackendServices): void {}

@@ -1,6 +1,7 @@
 // Switches a machine on: emulated PC, hypervisor, dom0 with its services. The one file in dom0 that knows the hypervisor's inside.
 import { createDom0, createHypervisor, createMachine, type EngineKind, type Hypervisor, type Machine } from '@ringworld/hypervisor';
 import { Dom0 } from '../kernel/dom0.ts';
+import { Network } from '../switch/network.ts';
 import { gzipNode } from '../toolstack/decompress/gzip-node.ts';
 import { decompressorsWith } from '../toolstack/decompress/index.ts';
 import { Toolstack } from '../toolstack/lifecycle.ts';
@@ -11,6 +12,8 @@ export interface Host {
   readonly hv: Hypervisor;
   readonly machine: Machine;
   readonly toolstack: Toolstack;
+  /** dom0's bridges. */
+  readonly network: Network;
 }
 
 const DOM0_PAGES = 512;
@@ -39,9 +42,10 @@ export function switchOn(options: SwitchOnOptions): Host {
   const hv = createHypervisor({ machine, ...(options.commandLine === undefined ? {} : { commandLine: options.commandLine }) });
   const { port } = createDom0(hv, { pages: DOM0_PAGES });
   const dom0 = new Dom0(port, DOM0_PAGES);
-  startBackends(dom0, options.services ?? {});
+  const network = new Network(dom0.timers, dom0.observer);
+  startBackends(dom0, network, options.services ?? {});
   const toolstack = new Toolstack(dom0, decompressorsWith(gzipNode));
-  return { hv, machine, toolstack };
+  return { hv, machine, toolstack, network };
 }
 
 function createMachineOrSay(ramMiB: number, cpus: number, engine: EngineKind) {
