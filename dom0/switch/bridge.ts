@@ -88,6 +88,11 @@ export class Bridge {
     this.fdb.forgetPort(port.number);
   }
 
+  /** Of the wires to its ports; null when they know no limit. */
+  get bitsPerSecond(): number | null {
+    return this.wire.bitsPerSecond;
+  }
+
   /** New wires between the bridge and all its ports. What is on the old ones is lost. */
   setWire(wire: Wire): void {
     this.wire = wire;
