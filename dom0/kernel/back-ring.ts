@@ -111,6 +111,13 @@ export class BackRing {
     return this.unconsumed > 0;
   }
 
+  /** Are there `count` requests? If not, an event is asked for when there are. */
+  awaits(count: number): boolean {
+    if (this.unconsumed >= count) return true;
+    this.setU32(REQ_EVENT, (this.state.reqCons + count) >>> 0);
+    return this.unconsumed >= count;
+  }
+
   private page(at: number): PageView {
     return this.pages[Math.floor(at / PAGE)]!;
   }

@@ -25,11 +25,11 @@ export const USED_KEYS = [
   'max_maptrack_frames',
   'max_event_channels',
   'disk',
+  'vif',
 ] as const;
 
 /** Devices and abilities that a domain asks for and does not get yet: one warning each. */
 export const MISSING_KEYS = [
-  'vif',
   'vfb',
   'vkb',
   'vtpm',

@@ -74,9 +74,9 @@ test('overrides of the command line win, quoted or bare', () => {
 });
 
 test('an unknown setting is named with its line and ignored; an inert one is silent; a missing device is named', () => {
-  expect(read(`${MINIMAL}frobnicate = 3\nvnc = 1\nvif = [ '' ]\ndisk = []`).warnings).toEqual([
+  expect(read(`${MINIMAL}frobnicate = 3\nvnc = 1\nvtpm = [ 'backend=1' ]\ndisk = []`).warnings).toEqual([
     "guest.cfg:3: unknown setting `frobnicate' ignored",
-    'guest.cfg:5: vif is not supported yet: ignored',
+    'guest.cfg:5: vtpm is not supported yet: ignored',
   ]);
 });
 

@@ -3,6 +3,7 @@
 import type { Device } from './device.ts';
 import { type DeviceConfig, NO_DEVICES } from './device-config.ts';
 import { DiskSpecError, diskDevice } from './device-disk.ts';
+import { NicSpecError, nicDevice } from './device-nic.ts';
 import { INERT_KEYS, MISSING_KEYS, USED_KEYS } from './xlcfg-keys.ts';
 import { XlcfgError } from './xlcfg-lexer.ts';
 import type { XlcfgSetting, XlcfgSettings, XlcfgValue } from './xlcfg-parser.ts';
@@ -68,9 +69,10 @@ export function readDomainConfig(file: string, settings: XlcfgSettings): ReadCon
   const vcpus = reader.number('vcpus', 1, MAX_VCPUS) ?? 1;
   const maxVcpus = reader.number('maxvcpus', 1, MAX_VCPUS) ?? vcpus;
   if (maxVcpus < vcpus) reader.fail('maxvcpus', `is ${maxVcpus} and thus less than vcpus (${vcpus})`);
+  const uuid = reader.uuid() ?? uuidOfName(name);
   const config: DomainConfig = {
     name,
-    uuid: reader.uuid() ?? uuidOfName(name),
+    uuid,
     type,
     memoryMiB: memory,
     maxMemoryMiB: maxmem ?? memory,
@@ -88,7 +90,7 @@ export function readDomainConfig(file: string, settings: XlcfgSettings): ReadCon
     maxGrantFrames: reader.number('max_grant_frames', 1, 65536),
     maxMaptrackFrames: reader.number('max_maptrack_frames', 0, 65536),
     maxEventChannels: reader.number('max_event_channels', 1, 131071),
-    devices: { ...NO_DEVICES, disks: reader.disks(warnings) },
+    devices: { ...NO_DEVICES, disks: reader.disks(warnings), nics: reader.nics(uuid, warnings) },
   };
   return { config, warnings };
 }
@@ -178,6 +180,22 @@ class Reader {
       }
     }
     return disks;
+  }
+
+  nics(uuid: Uint8Array, warnings: string[]): Device[] {
+    const nics: Device[] = [];
+    for (const [i, text] of this.strings('vif').entries()) {
+      try {
+        const { device, warnings: more } = nicDevice(text, i, uuid);
+        if (nics.some((n) => n.devid === device.devid)) this.fail('vif', `has devid ${device.devid} twice`);
+        nics.push(device);
+        for (const w of more) warnings.push(`${this.file}: vif \`${text}': ${w}`);
+      } catch (e) {
+        if (e instanceof NicSpecError) this.fail('vif', `\`${text}' cannot be read: ${e.message}`);
+        throw e;
+      }
+    }
+    return nics;
   }
 
   /** xl_parse.c, parse_cmdline. */

@@ -1,5 +1,6 @@
 // Which backends dom0 runs, and what of the host each gets.
 import type { Dom0 } from '../kernel/dom0.ts';
+import { startNetback } from '../netback/index.ts';
 import { type OpenStore, StoreError } from '../storage/block-store.ts';
 import type { Network } from '../switch/network.ts';
 
@@ -14,4 +15,6 @@ export const noStorage: OpenStore = () => {
 };
 
 /** Called once, when the machine is switched on: every driver registers with dom0.backends. netback's interfaces go on `network.attach`. */
-export function startBackends(_dom0: Dom0, _network: Network, _services: BackendServices): void {}
+export function startBackends(dom0: Dom0, network: Network, _services: BackendServices): void {
+  startNetback(dom0, network.attach);
+}
