@@ -25,6 +25,9 @@ export interface CreateOptions {
   readonly engine: EngineChoice;
   /** A file with the guest's symbols, for dumps. */
   readonly systemMap: string | null;
+  /** A file for a trace of the split drivers and of what guests do, and what of it is wanted. */
+  readonly trace: string | null;
+  readonly traceEvents: string | null;
   readonly help: boolean;
   readonly configFiles: readonly string[];
   readonly overrides: readonly string[];
@@ -65,6 +68,8 @@ export function parseCreateArguments(args: string[]): CreateOptions {
     cpus: positive('cpus', values.cpus, (n) => Number.isInteger(n) && n >= 1 && n <= 64),
     engine: parseEngine('create', values.engine),
     systemMap: values['system-map'] ?? null,
+    trace: values.trace ?? null,
+    traceEvents: values['trace-events'] ?? null,
     configFiles: [...(values.defconfig ?? []), ...positionals.filter((p) => !isOverride(p))],
     overrides: positionals.filter(isOverride),
     settings,
@@ -90,6 +95,8 @@ function parse(args: string[]) {
         cpus: text,
         engine: text,
         'system-map': text,
+        trace: text,
+        'trace-events': text,
         defconfig: { type: 'string', short: 'f', multiple: true },
         kernel: text,
         ramdisk: text,

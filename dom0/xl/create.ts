@@ -3,6 +3,7 @@
 import type { Machine } from '@ringworld/hypervisor';
 import { formatUuid } from '../toolstack/xlcfg.ts';
 import { parseCreateArguments, readGuests } from './create-options.ts';
+import type { Host } from './host.ts';
 import { Keyboard, nodeStream, nowhere } from './node-terminal.ts';
 import { type ByteStream, ConsoleOutput } from './output.ts';
 import { EXIT, UserError } from './user-error.ts';
@@ -35,11 +36,15 @@ export async function create(args: string[], observe?: (machine: Machine) => voi
   if (options.console && guests.length > 1) throw new UserError('create: -c works with one domain; -F runs several');
 
   const { engine } = options;
+  if (engine === 'both' && options.trace !== null)
+    throw new UserError('create: --trace does not go with --engine=both, which runs two machines');
   if (engine === 'both') return (await import('./lockstep-domains.ts')).createInLockstep(options, guests);
 
   // The hypervisor is loaded only when there is something to run: a mistake is answered at once.
   const { exitCode, Session } = await import('./session.ts');
   const { jsonReport } = await import('./report.ts');
+  const startTrace = options.trace === null ? null : await prepareTrace(options.trace, options.traceEvents);
+  let endTrace = () => {};
   const drain = () => session.drain();
   const to = options.json ? process.stderr : process.stdout;
   const stream = options.json && options.quiet ? nowhere : nodeStream(to, drain);
@@ -67,6 +72,9 @@ export async function create(args: string[], observe?: (machine: Machine) => voi
     },
     outputs,
     note: complain,
+    observe: (host) => {
+      if (startTrace !== null) endTrace = startTrace(host);
+    },
     log: options.verbose ? (line) => void process.stderr.write(`${line}\n`) : null,
   });
   observe?.(session.host.machine);
@@ -88,5 +96,14 @@ export async function create(args: string[], observe?: (machine: Machine) => voi
     return exitCode(domains);
   } finally {
     keyboard?.close();
+    endTrace();
   }
+}
+
+/** Loaded only where a trace is wanted. */
+async function prepareTrace(file: string, events: string | null): Promise<(host: Host) => () => void> {
+  const { traceClasses, traceToFile } = await import('./trace-file.ts');
+  const { Tracing } = await import('./tracing.ts');
+  const classes = traceClasses(events);
+  return (host) => traceToFile(new Tracing(host), file, classes);
 }

@@ -21,6 +21,9 @@ Options of create:
       --engine ENGINE   jit (hot code compiled, the default), interp, or both: in lockstep, stopping at the first difference
       --system-map FILE the guest's symbols for what --engine=both finds: a System.map, /proc/kallsyms, or an ELF file
       --cpus N          physical CPUs of the machine; as many as vCPUs unless given
+      --trace FILE      what happens on the rings, in the store and on the vCPUs, in virtual time: Chrome trace JSON for Perfetto
+                        (.json), lines (.txt) or msgpack (.msgpack)
+      --trace-events LIST  only these: ring, store, event, hypercall, run
   -n, --dryrun          only check the configuration
       --json            one JSON object on standard output when all is over; consoles go to standard error
   -q, --quiet           no warnings; with --json no consoles either

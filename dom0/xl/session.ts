@@ -23,6 +23,8 @@ export interface SessionOptions {
   readonly note: (line: string) => void;
   /** Gets the hypervisor's log, where somebody wants it. */
   readonly log: ((line: string) => void) | null;
+  /** Shown the machine before the first domain is built. */
+  readonly observe?: (host: Host) => void;
 }
 
 interface Seat {
@@ -58,6 +60,7 @@ export class Session {
         sum((g) => g.config.maxVcpus),
       );
     this.host = switchOn({ guestMiB: sum((g) => g.config.memoryMiB), cpus, engine: options.engine ?? 'jit' });
+    options.observe?.(this.host);
     if (options.log !== null) {
       const { console } = this.host.hv;
       for (const line of console.text().trimEnd().split('\n')) options.log(line);
