@@ -57,7 +57,8 @@ export class GrantMapBatch {
   }
 
   map(ref: number, frame: number, readonly: boolean, tag: number): void {
-    if (this.mapCount === CAPACITY) this.flushMaps();
+    // With the unmapping, which may have set the frame free.
+    if (this.mapCount === CAPACITY) this.flush();
     const at = this.mapCount * MAP;
     const { maps } = this;
     setAddress(maps, at + MAP_ADDR, frame);

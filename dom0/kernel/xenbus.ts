@@ -48,6 +48,10 @@ export interface BackendDevice {
   connect(): void;
   /** The frontend has closed or is gone: stop, and let go of all its pages and channels. May be called when not connected. */
   disconnect(): void;
+  /** The frontend is served until it is Closed: Closing does not end it (as Linux's blkback; netback parts at once). */
+  readonly staysWhileClosing?: boolean;
+  /** Answers what was taken from the rings, takes no more, then calls `done` (perhaps at once). For a restart that no frontend notices. */
+  drain?(done: () => void): void;
   /** A key of the backend's own directory was written by somebody else (the toolstack). */
   changed?(key: string): void;
   /** The device is being removed for good; disconnect() came before. */
@@ -133,16 +137,26 @@ export class XenbusBackends {
     this.xs.watch(`${ROOT}/${type}`, (path) => this.backendChanged(type, path));
   }
 
-  /** Stops a type's driver as if it had been unloaded: devices go back to Initialising until it is registered again. */
+  /**
+   * Replaces a type's driver. Where the old one can drain its rings, the new one goes on with them and frontends notice nothing. Otherwise
+   * it is as if the driver had been unloaded: devices are Closed, and come up again when their frontends do.
+   */
   restart(type: string, driver: BackendDriver): void {
-    for (const node of [...this.nodes.values()].filter((n) => n.type === type)) {
-      this.disconnect(node);
-      node.device?.remove();
-      node.device = null;
-      node.setState(XenbusStateClosed);
-    }
     this.drivers.set(type, driver);
-    for (const node of this.nodes.values()) if (node.type === type) this.follow(node);
+    for (const node of [...this.nodes.values()].filter((n) => n.type === type)) {
+      const old = node.device;
+      if (old?.drain !== undefined && node.isConnected) {
+        old.drain(() => {
+          if (this.nodes.get(node.name) !== node || node.device !== old || !node.isConnected) return;
+          this.unload(node);
+          this.connect(node);
+        });
+        continue;
+      }
+      this.unload(node);
+      node.setState(XenbusStateClosed);
+      this.follow(node);
+    }
   }
 
   /** Lets go of everything of a domain that is about to be destroyed. */
@@ -207,7 +221,7 @@ export class XenbusBackends {
         this.connect(node);
         break;
       case XenbusStateClosing:
-        this.disconnect(node);
+        if (node.device?.staysWhileClosing !== true) this.disconnect(node);
         this.enter(node, XenbusStateClosing);
         break;
       case XenbusStateClosed:
@@ -245,6 +259,12 @@ export class XenbusBackends {
   private disconnect(node: Node): void {
     node.isConnected = false;
     node.device?.disconnect();
+  }
+
+  private unload(node: Node): void {
+    this.disconnect(node);
+    node.device?.remove();
+    node.device = null;
   }
 
   private forget(node: Node): void {
