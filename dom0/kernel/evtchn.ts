@@ -32,6 +32,9 @@ import { Observer } from './observe.ts';
 
 const PENDING = shared_info.offset('evtchn_pending', DOM0_ABI);
 const MASK = shared_info.offset('evtchn_mask', DOM0_ABI);
+const WC_SEC = shared_info.offset('wc_sec', DOM0_ABI);
+const WC_NSEC = shared_info.offset('wc_nsec', DOM0_ABI);
+const WC_SEC_HI = shared_info.offset('wc_sec_hi', DOM0_ABI);
 const UPCALL_PENDING = vcpu_info.offset('evtchn_upcall_pending', DOM0_ABI);
 const PENDING_SEL = vcpu_info.offset('evtchn_pending_sel', DOM0_ABI);
 const VCPU_INFO_SIZE = vcpu_info.size(DOM0_ABI);
@@ -57,6 +60,14 @@ export class EventChannels {
     // Nothing is listened to until it has a handler.
     for (let word = 0; word < 128; word++) this.shared.setU32(MASK + word * 4, 0xffffffff);
     xen.port.setUpcall((vcpu) => this.upcall(vcpu));
+  }
+
+  /** Wall-clock time now, from the time at boot that Xen keeps in the shared page (xen.h, wc_sec) and system time. */
+  wallClock(): { readonly sec: number; readonly nsec: number } {
+    // Nobody sets it while a hypercall-free read goes on, so wc_version need not be looked at.
+    const nsec = this.shared.u32(WC_NSEC) + (this.xen.port.systemTime() % 1e9);
+    const sec = this.shared.u32(WC_SEC) + this.shared.u32(WC_SEC_HI) * 2 ** 32 + Math.floor(this.xen.port.systemTime() / 1e9);
+    return { sec: sec + Math.floor(nsec / 1e9), nsec: Math.floor(nsec % 1e9) };
   }
 
   /** A port of `dom` (dom0's own unless told) that `remote` may bind. */
