@@ -32,7 +32,7 @@ export class Dom0 {
     this.grants = new GrantTable(this.xen, this.observer);
     this.timers = new Timers(this.xen, this.evtchn);
     this.io = new HostIo(port, this.timers);
-    this.xenstored = startXenstored(this.evtchn, this.grants);
+    this.xenstored = startXenstored(this);
     this.xs = new XsClient(this.xenstored);
     this.backends = new XenbusBackends(this.xs, this.observer);
   }

@@ -14,7 +14,7 @@ import {
   XS_WATCH_EVENT,
   XS_WRITE,
 } from '@ringworld/abi';
-import { byteString, type Connection } from './connection.ts';
+import { byteString, type Connection, type Message } from './connection.ts';
 import { XsError, type XsErrorName } from './errors.ts';
 import type { Xenstored } from './xenstored.ts';
 
@@ -40,6 +40,9 @@ export class XsClient implements XsOperations {
   private readonly connection: Connection;
   private readonly handlers = new Map<string, WatchHandler>();
   private nextToken = 1;
+  private nextRequest = 1;
+  /** Requests under way: a handler's may come in the middle of one. Events wait until all are answered. */
+  private busy = 0;
   private isDelivering = false;
 
   constructor(daemon: Xenstored, domid = 0) {
@@ -107,31 +110,38 @@ export class XsClient implements XsOperations {
 
   /** One request and its reply; events that come in between stay queued. */
   private request(type: number, txId: number, payload: string): string {
-    const { out } = this.connection;
-    this.daemon.handle(this.connection, { type, reqId: 0, txId, payload });
-    const at = out.findIndex((m) => m.type !== XS_WATCH_EVENT);
-    const [reply] = out.splice(at, 1);
+    const { connection, daemon } = this;
+    const reqId = this.nextRequest;
+    this.nextRequest = (reqId % 0xffffffff) + 1;
+    this.busy++;
+    let reply: Message;
+    try {
+      daemon.handle(connection, { type, reqId, txId, payload });
+      reply = daemon.take(
+        connection,
+        connection.out.findIndex((m) => m.reqId === reqId && m.type !== XS_WATCH_EVENT),
+      );
+    } finally {
+      this.busy--;
+    }
     this.deliver();
     // SAFE: the daemon's error replies are names of XsErrorName, with a NUL.
-    if (reply!.type === XS_ERROR) throw new XsError(reply!.payload.slice(0, -1) as XsErrorName);
-    return reply!.payload;
+    if (reply.type === XS_ERROR) throw new XsError(reply.payload.slice(0, -1) as XsErrorName);
+    return reply.payload;
   }
 
   private deliver(): void {
-    if (this.isDelivering) return;
+    if (this.isDelivering || this.busy > 0) return;
+    const { connection, daemon } = this;
     this.isDelivering = true;
     try {
-      for (let m = this.nextEvent(); m !== undefined; m = this.nextEvent()) {
-        const [path, token] = m.payload.split('\0') as [string, string];
+      while (connection.out.length > 0) {
+        const [path, token] = daemon.take(connection).payload.split('\0') as [string, string];
         this.handlers.get(token)?.(path);
       }
     } finally {
       this.isDelivering = false;
     }
-  }
-
-  private nextEvent() {
-    return this.connection.out[0]?.type === XS_WATCH_EVENT ? this.connection.out.shift() : undefined;
   }
 }
 

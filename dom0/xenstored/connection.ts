@@ -1,5 +1,8 @@
-// What xenstored knows about one of its clients. Plain data: messages come and go elsewhere (ring-link.ts, client.ts).
-import { XS_WATCH_EVENT, xsd_sockmsg } from '@ringworld/abi';
+// What xenstored knows about one of its clients, and the messages that wait for it. Plain data: messages come and go elsewhere
+// (ring-link.ts, client.ts). A waiting message counts: its bytes as memory, a reply as an outstanding request, an event as one of the
+// request that caused it (outbox.ts).
+import { xsd_sockmsg } from '@ringworld/abi';
+import type { Identity } from './perms.ts';
 import type { Transaction } from './transaction.ts';
 import type { Watch } from './watches.ts';
 
@@ -11,20 +14,43 @@ export interface Message {
   readonly payload: string;
 }
 
-export interface Connection {
-  readonly domid: number;
-  readonly watches: Watch[];
+export interface WaitingMessage extends Message {
+  /** The request that it answers, or that caused it; 0: nobody counts. */
+  readonly request: number;
+  /** System time in ns after which an event is dropped. */
+  readonly expires: number;
+}
+
+export interface Connection extends Identity {
+  /** In the order in which clients came. */
+  readonly id: number;
+  target: number | null;
+  /** By path, NUL, token; in the order in which they were set. */
+  readonly watches: Map<string, Watch>;
   readonly transactions: Map<number, Transaction>;
   nextTransaction: number;
   /** Replies and events that the client has not taken yet, oldest first. */
-  readonly out: Message[];
+  out: WaitingMessage[];
+  /** Payloads of the events among them: one that waits already is not sent twice. */
+  readonly events: Set<string>;
+  /** The first of them is on its way already. */
+  isSending: boolean;
+  /** The client broke the protocol: it is not served (xenstored's is_ignored). */
+  isIgnored: boolean;
 }
 
-export const newConnection = (domid: number): Connection => ({ domid, watches: [], transactions: new Map(), nextTransaction: 1, out: [] });
-
-export function pushEvent(c: Connection, path: string, token: string): void {
-  c.out.push({ type: XS_WATCH_EVENT, reqId: 0, txId: 0, payload: `${path}\0${token}\0` });
-}
+export const newConnection = (id: number, domid: number): Connection => ({
+  id,
+  domid,
+  target: null,
+  watches: new Map(),
+  transactions: new Map(),
+  nextTransaction: 0,
+  out: [],
+  events: new Set(),
+  isSending: false,
+  isIgnored: false,
+});
 
 export const HEADER_SIZE = xsd_sockmsg.size('x86_64');
 

@@ -1,113 +1,170 @@
-// What requests do to nodes, on a view of the tree and in the name of a domain: permissions, quotas, making of parents
-// (xenstored_core.c: get_node, create_node, do_write, do_rm, do_set_perms).
+// What requests do to nodes, in the name of a domain: permissions, quotas, making of parents, watch events
+// (xenstored_core.c: get_node(), create_node(), do_write(), do_rm(), do_set_perms()).
+import { type Access, type Book, deleteNode, readNode, writeNode } from './access.ts';
 import { XsError } from './errors.ts';
-import { baseName, childPath, isSpecial, parentOf } from './paths.ts';
-import { accessOf, inherited, isOwner, ownerOf, type Perms, WRITE } from './perms.ts';
-import type { Quotas } from './quotas.ts';
-import type { StoreView, XsNode } from './store.ts';
+import { baseName, childPath, parentOf } from './paths.ts';
+import { accessOf, type Identity, inherited, isPrivileged, OWNER, ownerOf, type Perms, READ, WRITE } from './perms.ts';
+import { type NewNode, withChild, withoutChild, type XsNode } from './store.ts';
 import type { Change } from './watches.ts';
 
 /** In whose name, on what, and who is told. */
-export interface Actor {
-  readonly view: StoreView;
-  readonly domid: number;
-  readonly quotas: Quotas;
+export interface Actor extends Access {
+  readonly book: Book;
+  /** At once; within a transaction nobody is told before its end. */
   changed(change: Change): void;
 }
 
 /** The node, if the domain has all of `access` to it. */
 export function getNode(a: Actor, path: string, access: number): XsNode {
-  const node = a.view.get(path);
-  if (node === undefined) {
-    // Who may not look at the nearest node above is not told that there is nothing.
-    if ((accessOf(nearest(a, path).perms, a.domid) & access) !== access) throw new XsError('EACCES');
-    throw new XsError('ENOENT');
+  const node = readNode(a.book, a, path);
+  if (node !== null) {
+    if ((accessOf(node.perms, a) & access) === access) return node;
+    // No matter what they say; but a transaction has asked.
+    if (a.transaction !== null) askParents(a, path);
+    throw new XsError('EACCES');
   }
-  if ((accessOf(node.perms, a.domid) & access) !== access) throw new XsError('EACCES');
-  return node;
+  // Who may not look at the nearest node above is not told that there is nothing.
+  throw new XsError((accessOf(askParents(a, path).perms, a) & access) === 0 ? 'EACCES' : 'ENOENT');
 }
 
-/** As getNode, but undefined where there is no node and one could be made. */
-function writableNode(a: Actor, path: string): XsNode | undefined {
-  if (a.view.get(path) === undefined && (accessOf(nearest(a, path).perms, a.domid) & WRITE) !== 0) return undefined;
-  return getNode(a, path, WRITE);
-}
-
-function nearest(a: Actor, path: string): XsNode {
-  for (let at = path; ; at = parentOf(at)) {
-    const node = a.view.get(at);
-    if (node !== undefined) return node;
+/** The nearest node above. A transaction remembers that it was asked for. */
+function askParents(a: Actor, path: string): XsNode {
+  for (let at = parentOf(path); ; at = parentOf(at)) {
+    const node = readNode(a.book, a, at);
+    if (node !== null) return node;
     if (at === '/') throw new XsError('EIO');
   }
 }
 
-export function writeNode(a: Actor, path: string, value: string): void {
-  if (a.domid !== 0 && value.length + baseName(path).length > a.quotas.nodeBytes) throw new XsError('ENOSPC');
+/** As getNode with WRITE, but null where there is no node and one could be made. */
+function writableNode(a: Actor, path: string): XsNode | null {
+  try {
+    return getNode(a, path, WRITE);
+  } catch (e) {
+    if (e instanceof XsError && e.code === 'ENOENT') return null;
+    throw e;
+  }
+}
+
+export function writeValue(a: Actor, path: string, value: string): void {
   const node = writableNode(a, path);
-  if (node === undefined) create(a, path, value);
-  else a.view.set(path, { ...node, value });
+  if (node === null) create(a, path, value);
+  else writeNode(a.book, a, path, { ...node, value }, true);
   changed(a, path);
 }
 
 export function makeNode(a: Actor, path: string): void {
-  if (writableNode(a, path) !== undefined) return;
+  if (writableNode(a, path) !== null) return;
   create(a, path, '');
   changed(a, path);
 }
 
+/** From the new node upwards, and the nearest node that exists last; all or nothing. */
 function create(a: Actor, path: string, value: string): void {
-  if (a.domid !== 0 && path.length > a.quotas.pathLength) throw new XsError('ENOSPC');
+  const { book } = a;
   const missing: string[] = [];
   let at = path;
-  for (; a.view.get(at) === undefined; at = parentOf(at)) missing.unshift(at);
-  if (a.domid !== 0 && a.view.owned(a.domid) + missing.length > a.quotas.nodesPerDomain) throw new XsError('ENOSPC');
-  for (const made of missing) {
-    const parent = a.view.get(at)!;
-    a.view.set(at, { ...parent, children: [...parent.children, baseName(made)] });
-    a.view.set(made, { value: made === path ? value : '', perms: inherited(parent.perms, a.domid), children: [] });
-    at = made;
+  let above = readNode(book, a, at);
+  for (; above === null; above = readNode(book, a, at)) {
+    missing.push(at);
+    at = parentOf(at);
+  }
+  let perms = above.perms;
+  const made: NewNode[] = missing.map(() => {
+    perms = inherited(perms, a);
+    return { value: '', perms, children: [], childBytes: 0 };
+  });
+  if (a.transaction !== null) a.transaction.hasCreated = true;
+  const written: string[] = [];
+  try {
+    for (const [i, name] of missing.entries()) {
+      if (!isPrivileged(a) && book.domains.of(a.domid).nodes >= book.quotas.nodes) throw new XsError('ENOSPC');
+      // SAFE: as many as missing. Permissions were inherited from above, these go from below.
+      const node = made[missing.length - 1 - i]!;
+      const child = missing[i - 1];
+      writeNode(book, a, name, child === undefined ? { ...node, value } : withChild(node, baseName(child)), true);
+      written.push(name);
+    }
+    // SAFE: there is at least one, or there would have been nothing to create.
+    writeNode(book, a, at, withChild(above, baseName(missing.at(-1)!)), true);
+  } catch (e) {
+    for (const name of written) deleteNode(book, a, name);
+    if (a.transaction !== null) a.transaction.hasFailed = true;
+    throw e;
   }
 }
 
 export function removeNode(a: Actor, path: string): void {
   const node = writableNode(a, path);
   const above = parentOf(path);
-  if (node === undefined) {
-    if (a.view.get(above) === undefined) throw new XsError('ENOENT');
+  if (node === null) {
+    if (readNode(a.book, a, above) === null) throw new XsError('ENOENT');
     return;
   }
   if (path === '/') throw new XsError('EINVAL');
-  const parent = a.view.get(above);
-  if (parent !== undefined) a.view.set(above, { ...parent, children: parent.children.filter((c) => c !== baseName(path)) });
-  removeTree(a, path, node, path);
+  removeTree(a, path);
 }
 
-function removeTree(a: Actor, path: string, node: XsNode, root: string): void {
-  a.changed({ path, exact: path !== root, perms: node.perms });
-  for (const name of node.children) {
-    const below = childPath(path, name);
-    const child = a.view.get(below);
-    if (child !== undefined) removeTree(a, below, child, root);
+/** The node and all below it, whoever owns them; what is deepest goes first. */
+export function removeTree(a: Actor, path: string): void {
+  const { book } = a;
+  const above = parentOf(path);
+  const parent = readNode(book, a, above);
+  if (parent === null) throw new XsError('EINVAL');
+  // Parents before children; then from the end.
+  const doomed: { path: string; node: XsNode }[] = [];
+  const find = (at: string) => {
+    const node = readNode(book, a, at);
+    if (node === null) return;
+    for (const name of node.children) find(childPath(at, name));
+    doomed.push({ path: at, node });
+  };
+  find(path);
+  for (const { path: at, node } of doomed) {
+    deleteNode(book, a, at);
+    tell(a, at, node, at !== path, null);
   }
-  a.view.set(path, null);
+  writeNode(book, a, above, withoutChild(parent, baseName(path)), false);
 }
 
 export function setPerms(a: Actor, path: string, perms: Perms): void {
-  if (a.domid !== 0 && perms.length > a.quotas.permsPerNode) throw new XsError('ENOSPC');
-  const node = getNode(a, path, WRITE);
-  if (!isOwner(node.perms, a.domid)) throw new XsError('EACCES');
-  if (a.domid !== 0 && ownerOf(perms) !== ownerOf(node.perms)) throw new XsError('EPERM');
-  a.view.set(path, { ...node, perms });
-  if (!isSpecial(path)) a.changed({ path, exact: false, perms: node.perms });
+  const node = getNode(a, path, WRITE | OWNER);
+  if (!isPrivileged(a) && ownerOf(perms) !== ownerOf(node.perms)) throw new XsError('EPERM');
+  writeNode(a.book, a, path, { ...node, perms }, true);
+  tell(a, path, { ...node, perms }, false, node.perms);
 }
 
-/** Everything below and including `path`, parents first. For display and tests. */
-export function listTree(view: StoreView, path: string): { path: string; node: XsNode }[] {
-  const node = view.get(path);
-  if (node === undefined) return [];
-  return [{ path, node }, ...node.children.flatMap((c) => listTree(view, childPath(path, c)))];
+/** Everything below and including `path`, parents first. */
+export function* listTree(book: Book, path: string): Generator<{ readonly path: string; readonly node: XsNode }> {
+  const waiting = [path];
+  for (let at = waiting.pop(); at !== undefined; at = waiting.pop()) {
+    const node = book.store.nodes.get(at);
+    if (node === undefined) continue;
+    yield { path: at, node };
+    for (let i = node.children.length - 1; i >= 0; i--) waiting.push(childPath(at, node.children[i] ?? ''));
+  }
 }
 
 function changed(a: Actor, path: string): void {
-  a.changed({ path, exact: false, perms: a.view.get(path)!.perms });
+  const node = readNode(a.book, a, path);
+  if (node !== null) tell(a, path, node, false, null);
+}
+
+/** A non-exact event replaces an exact one in a transaction, but not the other way round (queue_watches()). */
+function tell(a: Actor, path: string, node: XsNode, exact: boolean, before: Perms | null): void {
+  const entry = a.transaction?.accessed.get(path);
+  if (entry !== undefined) {
+    if (entry.event !== 'all') entry.event = exact ? 'exact' : 'all';
+    return;
+  }
+  a.changed({ path, exact, mayHear: (who) => mayHear(a.book, who, path, node, before) });
+}
+
+/** Who may read the node, or could before its permissions changed, or may read its parent (watch_permitted()). */
+export function mayHear(book: Book, who: Identity, path: string, node: XsNode | null, before: Perms | null): boolean {
+  if (before !== null && (accessOf(before, who) & READ) !== 0) return true;
+  if (node === null) return false;
+  if ((accessOf(node.perms, who) & READ) !== 0) return true;
+  const parent = readNode(book, { ...who, transaction: null }, parentOf(path));
+  return parent !== null && (accessOf(parent.perms, who) & READ) !== 0;
 }

@@ -22,12 +22,11 @@ import {
   XS_WATCH,
   XS_WRITE,
 } from '@ringworld/abi';
-import { type Connection, pushEvent } from './connection.ts';
+import type { Connection } from './connection.ts';
 import { XsError } from './errors.ts';
-import { type Actor, getNode, makeNode, removeNode, setPerms, writeNode } from './nodes.ts';
-import { canonical, domainPath, isSpecial, nodePath } from './paths.ts';
-import { formatPerms, parsePerms, READ } from './perms.ts';
-import { newTransaction } from './transaction.ts';
+import { type Actor, getNode, makeNode, removeNode, setPerms, writeValue } from './nodes.ts';
+import { domainPath, isSpecial, nodePath } from './paths.ts';
+import { formatPerms, isPrivileged, type Perms, parsePerms, READ } from './perms.ts';
 
 export const OK = 'OK\0';
 
@@ -37,19 +36,27 @@ export interface Request {
   readonly actor: Actor;
   readonly payload: string;
   readonly txId: number;
+  readonly daemon: RequestTarget;
   /** Done once the reply is queued. */
   afterwards(action: () => void): void;
-  readonly domains: DomainRequests;
-  /** Ends transaction `id` of the connection; false on a conflict. */
-  endTransaction(id: number, commit: boolean): boolean;
 }
 
-/** Requests about domains, which the daemon answers. */
-export interface DomainRequests {
+/** Requests that are about more than nodes, which the daemon answers. */
+export interface RequestTarget {
+  addWatch(r: Request, path: string, token: string): void;
+  removeWatch(c: Connection, path: string, token: string): void;
+  resetWatches(c: Connection): void;
+  startTransaction(c: Connection): number;
+  endTransaction(r: Request, commit: boolean): void;
+  /** Marks entries of domains that do not exist; ENOENT when the owner does not. */
+  checkPerms(perms: Perms): Perms;
+  setSpecialPerms(actor: Actor, name: string, perms: Perms): void;
   isIntroduced(domid: number): boolean;
-  introduce(domid: number, gfn: number, port: number): void;
+  introduce(domid: number, port: number): void;
   release(domid: number): void;
   resume(domid: number): void;
+  setTarget(domid: number, target: number): void;
+  control(command: string, args: readonly string[]): string;
 }
 
 interface RequestKind {
@@ -61,71 +68,50 @@ interface RequestKind {
   handle(r: Request): string;
 }
 
-/** The payload as strings, each ended by a NUL; exactly `count` of them, or at least `count` with `more`. */
-function strings(r: Request, count: number, more = false): string[] {
-  if (!r.payload.endsWith('\0')) throw new XsError('EINVAL');
-  const parts = r.payload.slice(0, -1).split('\0');
-  if (more ? parts.length < count : parts.length !== count) throw new XsError('EINVAL');
+/** The payload as strings, each ended by a NUL (get_strings()); what follows the last NUL does not count. */
+const strings = (payload: string): string[] => payload.split('\0').slice(0, -1);
+
+function atLeast(r: Request, count: number): string[] {
+  const parts = strings(r.payload);
+  if (parts.length < count) throw new XsError('EINVAL');
   return parts;
 }
 
-/** The payload as one path. */
-const path = (r: Request, special = false): string => nodePath(r.actor.domid, strings(r, 1)[0]!, special);
-
-const number = (text: string): number => {
-  if (!/^[0-9]{1,10}$/.test(text)) throw new XsError('EINVAL');
-  return Number(text);
-};
-
-const list = (names: readonly string[]): string => names.map((n) => `${n}\0`).join('');
-
-function watch(r: Request): string {
-  const [given, token] = strings(r, 2) as [string, string];
-  const { connection: c, actor } = r;
-  const full = nodePath(c.domid, given, true);
-  if (c.watches.some((w) => w.path === full && w.token === token)) throw new XsError('EEXIST');
-  if (c.domid !== 0 && c.watches.length >= actor.quotas.watchesPerDomain) throw new XsError('E2BIG');
-  const isRelative = !given.startsWith('/') && !isSpecial(given);
-  c.watches.push({ path: full, token, relativeTo: isRelative ? domainPath(c.domid) : null });
-  r.afterwards(() => pushEvent(c, given, token));
-  return OK;
+function exactly(r: Request, count: number): string[] {
+  const parts = strings(r.payload);
+  if (parts.length !== count) throw new XsError('EINVAL');
+  return parts;
 }
 
-function unwatch(r: Request): string {
-  const [given, token] = strings(r, 2) as [string, string];
-  const { watches, domid } = r.connection;
-  const full = canonical(domid, given);
-  const at = watches.findIndex((w) => w.path === full && w.token === token);
-  if (at < 0) throw new XsError('ENOENT');
-  watches.splice(at, 1);
-  return OK;
+/** The payload as one string: exactly one NUL, at its end (onearg()). */
+function only(r: Request): string {
+  const { payload } = r;
+  if (payload.length === 0 || payload.indexOf('\0') !== payload.length - 1) throw new XsError('EINVAL');
+  return payload.slice(0, -1);
 }
 
-function transactionStart(r: Request): string {
-  const { connection: c, actor } = r;
-  if (c.domid !== 0 && c.transactions.size >= actor.quotas.transactionsPerDomain) throw new XsError('ENOSPC');
-  while (c.nextTransaction === 0 || c.transactions.has(c.nextTransaction)) c.nextTransaction = (c.nextTransaction + 1) >>> 0;
-  const id = c.nextTransaction;
-  c.nextTransaction = (id + 1) >>> 0;
-  c.transactions.set(id, newTransaction(id));
-  return `${id}\0`;
+const path = (r: Request, given: string): string => nodePath(r.actor.domid, given, r.actor.book.quotas.pathMax);
+
+/** atoi(3). */
+export const atoi = (text: string): number => Number(/^[ \t-\r]*([+-]?\d{1,10})/.exec(text)?.[1] ?? 0) | 0;
+
+/** A domain other than dom0, by its number. */
+function guestDomid(r: Request): number {
+  const domid = atoi(only(r));
+  if (domid === 0) throw new XsError('EINVAL');
+  return domid;
 }
 
-function transactionEnd(r: Request): string {
-  const [verdict] = strings(r, 1);
-  if (verdict !== 'T' && verdict !== 'F') throw new XsError('EINVAL');
-  if (r.txId === 0) throw new XsError('ENOENT');
-  if (!r.endTransaction(r.txId, verdict === 'T')) throw new XsError('EAGAIN');
-  return OK;
-}
+const list = (names: readonly string[]): string => (names.length === 0 ? '' : `${names.join('\0')}\0`);
 
 function directoryPart(r: Request): string {
-  const [given, from] = strings(r, 2) as [string, string];
-  const node = getNode(r.actor, nodePath(r.actor.domid, given), READ);
-  const all = list(node.children);
-  const offset = number(from);
-  if (offset > all.length) throw new XsError('EINVAL');
+  const [given, from] = exactly(r, 2) as [string, string];
+  const node = getNode(r.actor, path(r, given), READ);
+  const offset = atoi(from);
   const head = `${node.generation}\0`;
+  // Behind the list: an empty name, as after the last one.
+  if (offset < 0 || offset >= node.childBytes) return `${head}\0`;
+  const all = list(node.children);
   const room = XENSTORE_PAYLOAD_MAX - head.length - 1;
   if (all.length - offset <= room) return `${head}${all.slice(offset)}\0`;
   // Whole names only.
@@ -133,110 +119,103 @@ function directoryPart(r: Request): string {
   return head + all.slice(offset, end);
 }
 
+function write(r: Request): string {
+  const end = r.payload.indexOf('\0');
+  if (end < 0) throw new XsError('EINVAL');
+  writeValue(r.actor, path(r, r.payload.slice(0, end)), r.payload.slice(end + 1));
+  return OK;
+}
+
+function changePerms(r: Request): string {
+  const [given, ...texts] = atLeast(r, 2) as [string, ...string[]];
+  const { actor, daemon } = r;
+  if (!isPrivileged(actor) && texts.length > actor.book.quotas.permissions) throw new XsError('ENOSPC');
+  const perms = daemon.checkPerms(parsePerms(texts));
+  if (isSpecial(given)) daemon.setSpecialPerms(actor, given, perms);
+  else setPerms(actor, path(r, given), perms);
+  return OK;
+}
+
+function transactionStart(r: Request): string {
+  if (r.actor.transaction !== null) throw new XsError('EBUSY');
+  return `${r.daemon.startTransaction(r.connection)}\0`;
+}
+
+function transactionEnd(r: Request): string {
+  const verdict = only(r);
+  if (verdict !== 'T' && verdict !== 'F') throw new XsError('EINVAL');
+  r.daemon.endTransaction(r, verdict === 'T');
+  return OK;
+}
+
+function introduce(r: Request): string {
+  // The frame's number is not needed: the page is reached by its grant.
+  const [domid, , port] = atLeast(r, 3) as [string, string, string];
+  if (atoi(port) <= 0) throw new XsError('EINVAL');
+  r.daemon.introduce(atoi(domid), atoi(port));
+  return OK;
+}
+
+/** A request that answers OK when it could be done. */
+const done = (act: (r: Request) => void) => (r: Request) => {
+  act(r);
+  return OK;
+};
+
 export const REQUESTS: Readonly<Record<number, RequestKind>> = {
-  [XS_DIRECTORY]: {
-    name: 'DIRECTORY',
-    handle: (r) => {
-      const names = list(getNode(r.actor, path(r), READ).children);
-      if (names.length > XENSTORE_PAYLOAD_MAX) throw new XsError('E2BIG');
-      return names;
-    },
-  },
-  [XS_DIRECTORY_PART]: { name: 'DIRECTORY_PART', handle: directoryPart },
-  [XS_READ]: { name: 'READ', handle: (r) => getNode(r.actor, path(r), READ).value },
-  [XS_WRITE]: {
-    name: 'WRITE',
-    handle: (r) => {
-      const end = r.payload.indexOf('\0');
-      if (end < 0) throw new XsError('EINVAL');
-      writeNode(r.actor, nodePath(r.actor.domid, r.payload.slice(0, end)), r.payload.slice(end + 1));
-      return OK;
-    },
-  },
-  [XS_MKDIR]: {
-    name: 'MKDIR',
-    handle: (r) => {
-      makeNode(r.actor, path(r));
-      return OK;
-    },
-  },
-  [XS_RM]: {
-    name: 'RM',
-    handle: (r) => {
-      removeNode(r.actor, path(r));
-      return OK;
-    },
-  },
-  [XS_GET_PERMS]: { name: 'GET_PERMS', handle: (r) => list(formatPerms(getNode(r.actor, path(r, true), READ).perms)) },
-  [XS_SET_PERMS]: {
-    name: 'SET_PERMS',
-    handle: (r) => {
-      const [given, ...perms] = strings(r, 2, true) as [string, ...string[]];
-      setPerms(r.actor, nodePath(r.actor.domid, given, true), parsePerms(perms));
-      return OK;
-    },
-  },
-  [XS_WATCH]: { name: 'WATCH', noTransaction: true, handle: watch },
-  [XS_UNWATCH]: { name: 'UNWATCH', noTransaction: true, handle: unwatch },
-  [XS_RESET_WATCHES]: {
-    name: 'RESET_WATCHES',
-    noTransaction: true,
-    handle: ({ connection: c }) => {
-      c.watches.length = 0;
-      c.transactions.clear();
-      return OK;
-    },
-  },
-  [XS_TRANSACTION_START]: { name: 'TRANSACTION_START', noTransaction: true, handle: transactionStart },
-  [XS_TRANSACTION_END]: { name: 'TRANSACTION_END', handle: transactionEnd },
-  [XS_GET_DOMAIN_PATH]: { name: 'GET_DOMAIN_PATH', handle: (r) => `${domainPath(number(strings(r, 1)[0]!))}\0` },
-  [XS_IS_DOMAIN_INTRODUCED]: {
-    name: 'IS_DOMAIN_INTRODUCED',
-    handle: (r) => (r.domains.isIntroduced(number(strings(r, 1)[0]!)) ? 'T\0' : 'F\0'),
-  },
-  [XS_INTRODUCE]: {
-    name: 'INTRODUCE',
-    privileged: true,
-    noTransaction: true,
-    handle: (r) => {
-      const [id, gfn, port] = strings(r, 3, true) as [string, string, string];
-      r.domains.introduce(number(id), number(gfn), number(port));
-      return OK;
-    },
-  },
-  [XS_RELEASE]: {
-    name: 'RELEASE',
-    privileged: true,
-    noTransaction: true,
-    handle: (r) => {
-      r.domains.release(number(strings(r, 1)[0]!));
-      return OK;
-    },
-  },
-  [XS_RESUME]: {
-    name: 'RESUME',
-    privileged: true,
-    noTransaction: true,
-    handle: (r) => {
-      r.domains.resume(number(strings(r, 1)[0]!));
-      return OK;
-    },
-  },
   [XS_CONTROL]: {
     name: 'CONTROL',
     privileged: true,
-    noTransaction: true,
-    handle: () => {
-      throw new XsError('EINVAL');
+    handle: (r) => {
+      const [command, ...args] = atLeast(r, 1) as [string, ...string[]];
+      return r.daemon.control(command, args);
     },
   },
-  // A stub domain's right to act for its HVM domain: there are none.
+  [XS_DIRECTORY]: { name: 'DIRECTORY', handle: (r) => list(getNode(r.actor, path(r, only(r)), READ).children) },
+  [XS_READ]: { name: 'READ', handle: (r) => getNode(r.actor, path(r, only(r)), READ).value },
+  [XS_GET_PERMS]: { name: 'GET_PERMS', handle: (r) => list(formatPerms(getNode(r.actor, path(r, only(r)), READ).perms)) },
+  [XS_WATCH]: {
+    name: 'WATCH',
+    noTransaction: true,
+    handle: done((r) => {
+      const [given, token] = exactly(r, 2) as [string, string];
+      r.daemon.addWatch(r, given, token);
+    }),
+  },
+  [XS_UNWATCH]: {
+    name: 'UNWATCH',
+    noTransaction: true,
+    handle: done((r) => {
+      const [given, token] = exactly(r, 2) as [string, string];
+      r.daemon.removeWatch(r.connection, given, token);
+    }),
+  },
+  [XS_TRANSACTION_START]: { name: 'TRANSACTION_START', handle: transactionStart },
+  [XS_TRANSACTION_END]: { name: 'TRANSACTION_END', handle: transactionEnd },
+  [XS_INTRODUCE]: { name: 'INTRODUCE', privileged: true, handle: introduce },
+  [XS_RELEASE]: { name: 'RELEASE', privileged: true, handle: done((r) => r.daemon.release(guestDomid(r))) },
+  [XS_GET_DOMAIN_PATH]: { name: 'GET_DOMAIN_PATH', handle: (r) => `${domainPath(atoi(only(r)) >>> 0)}\0` },
+  [XS_WRITE]: { name: 'WRITE', handle: write },
+  [XS_MKDIR]: { name: 'MKDIR', handle: done((r) => makeNode(r.actor, path(r, only(r)))) },
+  [XS_RM]: { name: 'RM', handle: done((r) => removeNode(r.actor, path(r, only(r)))) },
+  [XS_SET_PERMS]: { name: 'SET_PERMS', handle: changePerms },
+  [XS_IS_DOMAIN_INTRODUCED]: {
+    name: 'IS_DOMAIN_INTRODUCED',
+    privileged: true,
+    handle: (r) => (r.daemon.isIntroduced(atoi(only(r))) ? 'T\0' : 'F\0'),
+  },
+  [XS_RESUME]: { name: 'RESUME', privileged: true, handle: done((r) => r.daemon.resume(guestDomid(r))) },
   [XS_SET_TARGET]: {
     name: 'SET_TARGET',
     privileged: true,
-    noTransaction: true,
-    handle: () => {
-      throw new XsError('ENOSYS');
-    },
+    handle: done((r) => {
+      const [domid, target] = atLeast(r, 2) as [string, string];
+      r.daemon.setTarget(atoi(domid), atoi(target));
+    }),
   },
+  [XS_RESET_WATCHES]: { name: 'RESET_WATCHES', handle: done((r) => r.daemon.resetWatches(r.connection)) },
+  [XS_DIRECTORY_PART]: { name: 'DIRECTORY_PART', handle: directoryPart },
 };
+
+/** As the trace names them. */
+export const requestName = (type: number): string => REQUESTS[type]?.name ?? `type ${type}`;

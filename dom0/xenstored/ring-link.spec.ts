@@ -3,13 +3,13 @@ import * as abi from '@ringworld/abi';
 import { beforeEach, expect, test } from 'vitest';
 import { XsClient } from './client.ts';
 import { encodeMessage } from './connection.ts';
-import { RingLink } from './ring-link.ts';
+import { RingLink, RingTurns } from './ring-link.ts';
 import { Frontend, memoryPage } from './testing.ts';
 import { Xenstored } from './xenstored.ts';
 
 const FIELD = (f: 'req_prod' | 'rsp_prod' | 'rsp_cons' | 'error' | 'req_cons') => abi.xenstore_domain_interface.offset(f, 'x86_64');
 let front: Frontend;
-let link: RingLink;
+let link: { serve(): void };
 let dom0: XsClient;
 let notified: number;
 
@@ -18,15 +18,12 @@ beforeEach(() => {
   dom0 = new XsClient(daemon);
   dom0.mkdir('/local/domain/1/data');
   dom0.setPerms('/local/domain/1/data', ['n1']);
+  const turns = new RingTurns();
   const connection = daemon.connect(1, () => link.serve());
   front = new Frontend(memoryPage());
   notified = 0;
-  link = new RingLink(
-    front.page,
-    connection,
-    (m) => daemon.handle(connection, m),
-    () => notified++,
-  );
+  const ring = new RingLink(front.page, connection, daemon, () => notified++);
+  link = { serve: () => turns.serve(ring) };
 });
 
 test('a request that comes byte by byte is answered once, with its own request id', () => {

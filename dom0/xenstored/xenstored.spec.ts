@@ -1,24 +1,30 @@
 // The protocol as a guest sees it: requests of one connection and their replies.
 import * as abi from '@ringworld/abi';
-import { beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { auditStore } from './audit.ts';
 import { XsClient } from './client.ts';
-import type { Connection } from './connection.ts';
+import type { Connection, Message } from './connection.ts';
 import { Xenstored } from './xenstored.ts';
 
 let daemon: Xenstored;
 let dom0: XsClient;
 let guest: Connection;
+/** A tool of dom0's. */
+let tools: Connection;
 
 beforeEach(() => {
   daemon = new Xenstored({ open: () => {}, close: () => {} });
   dom0 = new XsClient(daemon);
   guest = daemon.connect(1, () => {});
+  tools = daemon.connect(0, () => {});
   dom0.mkdir('/local/domain/1');
   dom0.setPerms('/local/domain/1', ['n0', 'r1']);
   dom0.write('/local/domain/1/name', 'guest');
   dom0.mkdir('/local/domain/1/data');
   dom0.setPerms('/local/domain/1/data', ['n1']);
 });
+
+afterEach(() => expect(auditStore(daemon)).toEqual([]));
 
 const NAMES = Object.fromEntries(
   Object.entries(abi)
@@ -29,7 +35,15 @@ const NAMES = Object.fromEntries(
 /** Everything that comes back, as "TYPE payload" with NULs shown as |. */
 function ask(type: number, payload: string, txId = 0, from = guest): string[] {
   daemon.handle(from, { type, reqId: 7, txId, payload });
-  return from.out.splice(0).map((m) => `${NAMES[m.type]} ${m.payload.replaceAll('\0', '|')}`);
+  return taken(from).map((m) => `${NAMES[m.type]} ${m.payload.replaceAll('\0', '|')}`);
+}
+
+const asDom0 = (type: number, payload: string, txId = 0): string[] => ask(type, payload, txId, tools);
+
+function taken(from: Connection): Message[] {
+  const messages: Message[] = [];
+  while (daemon.first(from) !== undefined) messages.push(daemon.take(from));
+  return messages;
 }
 
 test('nodes are written with their parents, read, listed and removed', () => {
@@ -103,7 +117,8 @@ test('a watch fires at once and on changes at and below it, with the path as the
   expect(ask(abi.XS_WRITE, 'data/x\0v')).toEqual(['WATCH_EVENT data/x|tok|', 'WATCH_EVENT /local/domain/1/data/x|abs|', 'WRITE OK|']);
   dom0.write('/local/domain/1/database', 'no');
   dom0.rm('/local/domain/1/data');
-  expect(guest.out.splice(0).map((m) => m.payload)).toEqual(['data\0tok\0', '/local/domain/1/data/x\0abs\0']);
+  // What is deepest goes first.
+  expect(taken(guest).map((m) => m.payload)).toEqual(['/local/domain/1/data/x\0abs\0', 'data\0tok\0']);
   expect(ask(abi.XS_UNWATCH, 'data\0tok\0')).toEqual(['UNWATCH OK|']);
   expect(ask(abi.XS_UNWATCH, 'data\0tok\0')).toEqual(['ERROR ENOENT|']);
   ask(abi.XS_RESET_WATCHES, '\0');
@@ -123,11 +138,12 @@ test('domains that come and go are told to dom0 alone', () => {
   dom0.watch('@introduceDomain', (p) => seen.push(p));
   dom0.watch('@releaseDomain', (p) => seen.push(p));
   daemon.introduce(5, 3);
-  expect(ask(abi.XS_IS_DOMAIN_INTRODUCED, '5\0')).toEqual(['IS_DOMAIN_INTRODUCED T|']);
+  expect(asDom0(abi.XS_IS_DOMAIN_INTRODUCED, '5\0')).toEqual(['IS_DOMAIN_INTRODUCED T|']);
   daemon.release(5);
-  expect(ask(abi.XS_IS_DOMAIN_INTRODUCED, '5\0')).toEqual(['IS_DOMAIN_INTRODUCED F|']);
+  expect(asDom0(abi.XS_IS_DOMAIN_INTRODUCED, '5\0')).toEqual(['IS_DOMAIN_INTRODUCED F|']);
   expect(seen).toEqual(['@introduceDomain', '@releaseDomain', '@introduceDomain', '@releaseDomain']);
   expect(ask(abi.XS_GET_DOMAIN_PATH, '5\0')).toEqual(['GET_DOMAIN_PATH /local/domain/5|']);
+  expect(ask(abi.XS_IS_DOMAIN_INTRODUCED, '5\0')).toEqual(['ERROR EACCES|']);
 });
 
 const begin = () => Number(ask(abi.XS_TRANSACTION_START, '\0')[0]!.match(/START (\d+)/)![1]);
@@ -165,18 +181,52 @@ test('an aborted transaction leaves nothing', () => {
   expect(ask(abi.XS_READ, 'data\0')).toEqual(['READ ']);
 });
 
-test('quotas hold for guests: nodes, watches, sizes, transactions', () => {
-  expect(ask(abi.XS_WRITE, `data/big\0${'x'.repeat(2049)}`)).toEqual(['ERROR ENOSPC|']);
-  for (let i = 0; i < 999; i++) expect(ask(abi.XS_WRITE, `data/${i}\0`)).toEqual(['WRITE OK|']);
+test('a guest may own a thousand nodes, and in a transaction one less', () => {
+  const base = daemon.book.domains.of(1).nodes;
+  const name = (i: number) => `data/${Math.floor(i / 50)}/${i % 50}`;
+  let made = base;
+  for (let i = 0; made < 1000; i++) {
+    made += i % 50 === 0 ? 2 : 1;
+    if (made <= 1000) expect(ask(abi.XS_WRITE, `${name(i)}\0`)).toEqual(['WRITE OK|']);
+  }
+  expect(daemon.book.domains.of(1).nodes).toBe(1000);
   expect(ask(abi.XS_WRITE, 'data/more\0')).toEqual(['ERROR ENOSPC|']);
+  expect(ask(abi.XS_WRITE, 'data/0/0\0v')).toEqual(['WRITE OK|']);
+  ask(abi.XS_RM, 'data/0/0\0');
   const t = begin();
-  expect(ask(abi.XS_WRITE, 'data/more\0', t)).toEqual(['ERROR ENOSPC|']);
-  ask(abi.XS_RM, 'data/0\0', t);
   expect(ask(abi.XS_WRITE, 'data/more\0', t)).toEqual(['WRITE OK|']);
-  for (let i = 1; i < 10; i++) begin();
+  expect(ask(abi.XS_TRANSACTION_END, 'T\0', t)).toEqual(['ERROR ENOSPC|']);
+  expect(ask(abi.XS_WRITE, 'data/more\0')).toEqual(['WRITE OK|']);
+  // What dom0 writes there is not held up.
+  dom0.write('/local/domain/1/data/by-dom0', '');
+  expect(daemon.book.domains.of(1).nodes).toBe(1001);
+});
+
+test('a node with its name list may have so many bytes, a path so many, a transaction so many nodes', () => {
+  // 24 bytes of header and 8 for its one permission count, too.
+  expect(ask(abi.XS_WRITE, `data/big\0${'x'.repeat(2048 - 32)}`)).toEqual(['ERROR ENOSPC|']);
+  expect(ask(abi.XS_WRITE, `data/big\0${'x'.repeat(2048 - 33)}`)).toEqual(['WRITE OK|']);
+  let refused = '';
+  for (let i = 0; refused === ''; i++) refused = ask(abi.XS_WRITE, `data/a-long-name-indeed-${i}\0`)[0]!.replace('WRITE OK|', '');
+  expect(refused).toBe('ERROR ENOSPC|');
+  const long = (n: number) => `data${'/a'.repeat(n)}\0`;
+  expect(ask(abi.XS_READ, long(1022))).toEqual(['ERROR ENOENT|']);
+  expect(ask(abi.XS_READ, long(1023))).toEqual(['ERROR EINVAL|']);
+  const t = begin();
+  let looked = '';
+  for (let i = 0; looked !== 'ERROR ENOSPC|'; i++) looked = ask(abi.XS_READ, `data/none-${i}\0`, t)[0]!;
+  expect(daemon.connections.get(guest.id)!.transactions.get(t)!.accessed.size).toBe(1024);
+  expect(ask(abi.XS_TRANSACTION_END, 'T\0', t)).toEqual(['ERROR ENOMEM|']);
+});
+
+test('transactions and watches are counted; each quota lets one more pass, as in xenstored', () => {
+  for (let i = 0; i < 11; i++) expect(begin()).toBe(i + 1);
   expect(ask(abi.XS_TRANSACTION_START, '\0')).toEqual(['ERROR ENOSPC|']);
-  for (let i = 0; i < 128; i++) expect(ask(abi.XS_WATCH, `data/${i}\0t\0`)).toHaveLength(2);
+  for (let i = 0; i < 129; i++) expect(ask(abi.XS_WATCH, `data/${i}\0t\0`)).toHaveLength(2);
   expect(ask(abi.XS_WATCH, 'data\0t\0')).toEqual(['ERROR E2BIG|']);
+  ask(abi.XS_RESET_WATCHES, '\0');
+  expect(begin()).toBe(12);
+  expect(ask(abi.XS_WATCH, 'data\0t\0')).toHaveLength(2);
 });
 
 test('a directory too long for one reply comes in parts that name their generation', () => {
@@ -185,7 +235,7 @@ test('a directory too long for one reply comes in parts that name their generati
   const names: string[] = [];
   for (let offset = 0; ; ) {
     daemon.handle(guest, { type: abi.XS_DIRECTORY_PART, reqId: 0, txId: 0, payload: `data\0${offset}\0` });
-    const [, ...part] = guest.out.shift()!.payload.split('\0');
+    const [, ...part] = taken(guest)[0]!.payload.split('\0');
     const last = part.at(-2) === '';
     const found = part.filter((p) => p !== '');
     names.push(...found);
