@@ -16,9 +16,9 @@ export interface Host {
   readonly network: Network;
 }
 
-const DOM0_PAGES = 512;
+const DOM0_PAGES = 2048;
 /** dom0's RAM, the hypervisor's own tables, grant and event pages of a few domains. */
-const FIXED_MIB = 24;
+const FIXED_MIB = 32;
 /** Machine memory and the engine's own share one WebAssembly memory of 4 GiB. */
 const MAX_RAM_MIB = 3840;
 
