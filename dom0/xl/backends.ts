@@ -1,4 +1,5 @@
 // Which backends dom0 runs, and what of the host each gets.
+import { startBlkback } from '../blkback/index.ts';
 import type { Dom0 } from '../kernel/dom0.ts';
 import { startNetback } from '../netback/index.ts';
 import { type OpenStore, StoreError } from '../storage/block-store.ts';
@@ -15,6 +16,7 @@ export const noStorage: OpenStore = () => {
 };
 
 /** Called once, when the machine is switched on: every driver registers with dom0.backends. netback's interfaces go on `network.attach`. */
-export function startBackends(dom0: Dom0, network: Network, _services: BackendServices): void {
+export function startBackends(dom0: Dom0, network: Network, services: BackendServices): void {
   startNetback(dom0, network.attach);
+  startBlkback(dom0, services.openStore ?? noStorage);
 }
