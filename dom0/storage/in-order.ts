@@ -23,6 +23,11 @@ export class InOrder {
     return range.done;
   }
 
+  /** For what touches no place, such as a flush: idle() waits for it too. */
+  track(start: () => Promise<void> | void): Promise<void> | void {
+    return this.run(0, 0, false, start);
+  }
+
   /** Resolves when all that was started until now is over, well or not. */
   async idle(): Promise<void> {
     await Promise.allSettled([...this.running].map((r) => r.done));

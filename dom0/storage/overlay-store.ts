@@ -56,7 +56,7 @@ export class OverlayStore implements BlockStore {
   }
 
   flush(): Promise<void> | void {
-    return this.layer.flush();
+    return this.order.track(() => this.layer.flush());
   }
 
   /** The clusters that lie whole in the range read as zeros afterwards; the rest of it is left as it is. */

@@ -42,8 +42,8 @@ export class RawStore implements BlockStore {
     return this.order.run(at, at + from.length, true, () => this.file.write(at, from));
   }
 
-  flush(): Promise<void> {
-    return this.file.flush();
+  flush(): Promise<void> | void {
+    return this.order.track(() => this.file.flush());
   }
 
   discard(sector: number, count: number, secure: boolean): Promise<void> | void {
