@@ -20,10 +20,15 @@ export function attachDom0(dom0: Dom0, target: TraceTarget, classes: ReadonlySet
       const error = reply.type === message.type ? null : reply.payload.replace(/\0$/, '');
       target.record({ kind: 'xenstore', domid, request, argument: readable(message.payload), error });
     };
+    xenstored.traceEvent = (domid, event) => {
+      const [path = '', token = ''] = event.payload.split('\0');
+      target.record({ kind: 'watch', domid, path: readable(path), token: readable(token) });
+    };
   }
   return () => {
     observer.sink = null;
     xenstored.trace = null;
+    xenstored.traceEvent = null;
   };
 }
 
