@@ -137,10 +137,8 @@ function startPasst(uplink: Uplink, args: readonly string[]): Promise<() => void
       const why = e.code === 'ENOENT' ? 'there is no passt in PATH; Debian has it in its package passt' : e.message;
       ended(why);
     });
-    child.once('exit', (code, signal) => {
-      // What it wrote last may still be in the pipe.
-      child.stderr?.once('close', () => ended(`passt ended (${signal ?? `exit code ${code}`}): ${lastWords()}`));
-    });
+    // 'close', not 'exit': what it said last has been read then.
+    child.once('close', (code, signal) => ended(`passt ended (${signal ?? `exit code ${code}`}): ${lastWords()}`));
     socket.on('data', (bytes: Buffer) => uplink.arrived(bytes)).on('error', () => {});
     uplink.connect(peerOf(socket));
     setTimeout(() => {
