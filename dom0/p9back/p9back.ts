@@ -98,11 +98,13 @@ export class P9Device implements BackendDevice {
     try {
       for (let i = 0; i < count; i++) this.rings.push(this.attach(i));
       const share = this.open();
+      const maxOpen = Number(node.read('max-open-files') ?? 0);
       this.session = new P9Session(share, {
         isReadOnly: node.read('readonly') === '1',
         maxMessage: Math.min(...this.rings.map((r) => r.ring.size)),
         now: () => this.host.evtchn.wallClock(),
         locks: this.locks,
+        ...(maxOpen > 0 ? { maxOpen } : {}),
       });
     } catch (e) {
       this.disconnect();

@@ -26,14 +26,15 @@ export const USED_KEYS = [
   'max_event_channels',
   'disk',
   'vif',
+  'p9',
+  'vfb',
+  'vkb',
+  'channel',
 ] as const;
 
 /** Devices and abilities that a domain asks for and does not get yet: one warning each. */
 export const MISSING_KEYS = [
-  'vfb',
-  'vkb',
   'vtpm',
-  'p9',
   'pci',
   'usbctrl',
   'usbdev',
@@ -41,7 +42,6 @@ export const MISSING_KEYS = [
   'vsnd',
   'pvcallsif',
   'virtio',
-  'channel',
   'serial',
   'bootloader',
   'bootloader_args',

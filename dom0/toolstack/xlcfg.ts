@@ -1,9 +1,13 @@
 // From the settings of an xl.cfg file to what a domain is to be (tools/xl/xl_parse.c, parse_config_data): names, defaults and complaints
 // are xl's. Nothing is read from disk here: kernel and ramdisk stay the names that the user wrote.
 import type { Device } from './device.ts';
-import { type DeviceConfig, NO_DEVICES } from './device-config.ts';
+import { p9Device } from './device-9p.ts';
+import type { DeviceConfig } from './device-config.ts';
+import { channelDevice } from './device-console.ts';
 import { DiskSpecError, diskDevice } from './device-disk.ts';
+import { fbDevices, vkbDevice } from './device-fb.ts';
 import { NicSpecError, nicDevice } from './device-nic.ts';
+import { DeviceSpecError, type ParsedDevices } from './device-spec.ts';
 import { INERT_KEYS, MISSING_KEYS, USED_KEYS } from './xlcfg-keys.ts';
 import { XlcfgError } from './xlcfg-lexer.ts';
 import type { XlcfgSetting, XlcfgSettings, XlcfgValue } from './xlcfg-parser.ts';
@@ -38,7 +42,7 @@ export interface DomainConfig {
   readonly maxGrantFrames: number | null;
   readonly maxMaptrackFrames: number | null;
   readonly maxEventChannels: number | null;
-  /** `disk`, `vif`, `p9`, `vfb`. */
+  /** `disk`, `vif`, `p9`, `vfb`, `vkb`, `channel`. */
   readonly devices: DeviceConfig;
 }
 
@@ -90,7 +94,13 @@ export function readDomainConfig(file: string, settings: XlcfgSettings): ReadCon
     maxGrantFrames: reader.number('max_grant_frames', 1, 65536),
     maxMaptrackFrames: reader.number('max_maptrack_frames', 0, 65536),
     maxEventChannels: reader.number('max_event_channels', 1, 131071),
-    devices: { ...NO_DEVICES, disks: reader.disks(warnings), nics: reader.nics(uuid, warnings) },
+    devices: {
+      disks: reader.disks(warnings),
+      nics: reader.nics(uuid, warnings),
+      p9s: reader.simple('p9', p9Device, warnings),
+      fbs: reader.framebuffers(warnings),
+      consoles: reader.simple('channel', channelDevice, warnings),
+    },
   };
   return { config, warnings };
 }
@@ -196,6 +206,31 @@ class Reader {
       }
     }
     return nics;
+  }
+
+  /** Devices whose settings are no more than pairs. `first`: the number of the first of them. */
+  simple(name: string, parse: (text: string, index: number) => ParsedDevices, warnings: string[], first = 0): Device[] {
+    const devices: Device[] = [];
+    for (const [i, text] of this.strings(name).entries()) {
+      try {
+        const parsed = parse(text, first + i);
+        devices.push(...parsed.devices);
+        for (const w of parsed.warnings) warnings.push(`${this.file}: ${name} \`${text}': ${w}`);
+      } catch (e) {
+        if (e instanceof DeviceSpecError) this.fail(name, `\`${text}' cannot be read: ${e.message}`);
+        throw e;
+      }
+    }
+    const tags = devices.map((d) => d.front.tag);
+    const twice = tags.find((t, i) => t !== undefined && tags.indexOf(t) !== i);
+    if (twice !== undefined) this.fail(name, `has tag ${twice} twice`);
+    return devices;
+  }
+
+  /** Keyboards that are asked for by themselves come after those of the frame buffers. */
+  framebuffers(warnings: string[]): Device[] {
+    const fbs = this.simple('vfb', fbDevices, warnings);
+    return [...fbs, ...this.simple('vkb', vkbDevice, warnings, fbs.length / 2)];
   }
 
   /** xl_parse.c, parse_cmdline. */

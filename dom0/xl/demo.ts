@@ -1,5 +1,6 @@
 // `ringworld demo`, which `npm start` runs: the two built-in guests, and what they did.
 import { buildHello32, buildHello64 } from '@ringworld/guests';
+import { NO_DEVICES } from '../toolstack/device-config.ts';
 import type { DomainConfig } from '../toolstack/xlcfg.ts';
 import { uuidOfName } from '../toolstack/xlcfg.ts';
 import type { Guest } from './create-options.ts';
@@ -67,7 +68,7 @@ export function demoGuest(name: string, kernel: Uint8Array): Guest {
     maxGrantFrames: null,
     maxMaptrackFrames: null,
     maxEventChannels: null,
-    devices: { disks: [], nics: [], p9s: [], fbs: [] },
+    devices: NO_DEVICES,
   };
   return { source: name, config, files: { kernel: { file: name, bytes: kernel }, ramdisk: null } };
 }
