@@ -2,8 +2,10 @@
 import { startBlkback } from '../blkback/index.ts';
 import type { Dom0 } from '../kernel/dom0.ts';
 import { startNetback } from '../netback/index.ts';
+import { registerP9Back } from '../p9back/index.ts';
 import { type OpenStore, StoreError } from '../storage/block-store.ts';
 import type { Network } from '../switch/network.ts';
+import { openNodeShare } from './node-share.ts';
 
 /** What the host has for backends. */
 export interface BackendServices {
@@ -18,5 +20,6 @@ export const noStorage: OpenStore = () => {
 /** Called once, when the machine is switched on: every driver registers with dom0.backends. netback's interfaces go on `network.attach`. */
 export function startBackends(dom0: Dom0, network: Network, services: BackendServices): void {
   startNetback(dom0, network.attach);
+  registerP9Back(dom0, openNodeShare);
   startBlkback(dom0, services.openStore ?? noStorage);
 }
