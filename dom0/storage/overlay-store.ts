@@ -1,5 +1,5 @@
 // Copy on write: a disk that begins as its base and keeps what is written in a layer of its own. The base is only read.
-import type { BlockStore } from './block-store.ts';
+import type { BlockStore, LatencyModel } from './block-store.ts';
 import { InOrder } from './in-order.ts';
 import { CLUSTER, type OverlayLayer } from './overlay-layer.ts';
 
@@ -18,22 +18,20 @@ export class OverlayStore implements BlockStore {
   readonly discardGranularity = CLUSTER;
   /** The base keeps what it has. */
   readonly canDiscardSecurely = false;
+  readonly latency: LatencyModel;
   onResize: ((sectors: number) => void) | null = null;
   private readonly base: BlockStore;
   private readonly layer: OverlayLayer;
   private readonly order = new InOrder();
 
-  constructor(base: BlockStore, layer: OverlayLayer, isReadonly: boolean) {
+  constructor(base: BlockStore, layer: OverlayLayer, isReadonly: boolean, latency: LatencyModel = base.latency) {
+    this.latency = latency;
     this.base = base;
     this.layer = layer;
     this.sectors = base.sectors;
     this.sectorSize = base.sectorSize;
     this.isReadonly = isReadonly;
     this.canDiscard = layer.canDiscard && !isReadonly;
-  }
-
-  get latency() {
-    return this.base.latency;
   }
 
   read(sector: number, into: Uint8Array): Promise<void> | void {

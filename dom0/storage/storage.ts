@@ -31,7 +31,7 @@ export interface StorageHost {
 export interface StorageOptions {
   /** Of disks whose setting has no model=. */
   readonly model: string;
-  /** Every disk gets an overlay in memory, whatever its setting says: for runs that must not leave anything behind. */
+  /** Nothing is written: disks that could be get an overlay in memory, for each machine of its own (copies()). */
   readonly isDiscarded?: boolean;
 }
 
@@ -63,6 +63,7 @@ export class Storage {
   private readonly disks = new Map<string, Disk>();
   private readonly closing = new Map<string, Promise<void>>();
   private readonly failures: Error[] = [];
+  private readonly discarded = new Map<string, BlockStore>();
   /** One at a time: two that are opened at once must see each other's claims. */
   private last: Promise<unknown> = Promise.resolve();
 
@@ -96,16 +97,13 @@ export class Storage {
   }
 
   /** For the backend. */
-  readonly open: OpenStore = (params) => {
-    const disk = this.disks.get(keyOf(params));
-    if (disk === undefined) throw new StoreError(`${params.target}: nobody has prepared this disk`);
-    const handle = new StoreHandle(disk.store, () => {
-      disk.handles.delete(handle);
-      return this.closeIfUnused(disk);
-    });
-    disk.handles.add(handle);
-    return handle;
-  };
+  readonly open: OpenStore = (params) => this.openFor(params, this.discarded);
+
+  /** For the backend of one of several machines that are not to see what the others write: with isDiscarded only. */
+  copies(): OpenStore {
+    const discarded = new Map<string, BlockStore>();
+    return (params) => this.openFor(params, discarded);
+  }
 
   /** Looks again how large the file behind a target is: disks in use that are raw images of it are resized. */
   async refresh(target: string): Promise<void> {
@@ -126,6 +124,24 @@ export class Storage {
     await Promise.all(this.closing.values());
     const [first] = this.failures.splice(0);
     if (first !== undefined) throw first;
+  }
+
+  private openFor(params: BackendParams, discarded: Map<string, BlockStore>): StoreHandle {
+    const key = keyOf(params);
+    const disk = this.disks.get(key);
+    if (disk === undefined) throw new StoreError(`${params.target}: nobody has prepared this disk`);
+    let { store } = disk;
+    if (this.options.isDiscarded === true && params.mode === 'w') {
+      const model = latencyModel(store.latency.name, store.sectors)!;
+      store = discarded.get(key) ?? new OverlayStore(store, new MemoryLayer(), false, model);
+      discarded.set(key, store);
+    }
+    const handle = new StoreHandle(store, () => {
+      disk.handles.delete(handle);
+      return this.closeIfUnused(disk);
+    });
+    disk.handles.add(handle);
+    return handle;
   }
 
   private async prepareNow(params: BackendParams): Promise<Held> {
@@ -169,7 +185,6 @@ export class Storage {
       opened[0] = base;
       let store = base;
       if (params.overlay !== null) store = await this.openOverlay(base, params.overlay, params, isDiscarded, claims);
-      if (isDiscarded) store = new OverlayStore(store, new MemoryLayer(), false);
       const handles = new Set<StoreHandle>();
       store.onResize = (sectors) => {
         for (const h of handles) h.onResize?.(sectors);

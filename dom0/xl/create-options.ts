@@ -29,6 +29,8 @@ export interface CreateOptions {
   readonly trace: string | null;
   readonly traceEvents: string | null;
   readonly help: boolean;
+  /** The latency model of disks whose setting has no model=. */
+  readonly diskModel: string;
   readonly configFiles: readonly string[];
   readonly overrides: readonly string[];
   /** Settings that have an option of their own. */
@@ -64,6 +66,7 @@ export function parseCreateArguments(args: string[]): CreateOptions {
     quiet: values.quiet ?? false,
     verbose: values.verbose ?? false,
     help: values.help ?? false,
+    diskModel: values['disk-model'] ?? 'ideal',
     timeoutSeconds: positive('timeout', values.timeout, (n) => n > 0),
     cpus: positive('cpus', values.cpus, (n) => Number.isInteger(n) && n >= 1 && n <= 64),
     engine: parseEngine('create', values.engine),
@@ -92,6 +95,7 @@ function parse(args: string[]) {
         verbose: flag('v'),
         help: flag('h'),
         timeout: text,
+        'disk-model': text,
         cpus: text,
         engine: text,
         'system-map': text,

@@ -4,6 +4,8 @@ import type { Machine } from '@ringworld/hypervisor';
 import { formatUuid } from '../toolstack/xlcfg.ts';
 import { parseCreateArguments, readGuests } from './create-options.ts';
 import type { Host } from './host.ts';
+import { openDisks } from './node-disks.ts';
+import { onInterrupt } from './node-signals.ts';
 import { Keyboard, nodeStream, nowhere } from './node-terminal.ts';
 import { type ByteStream, ConsoleOutput } from './output.ts';
 import { EXIT, UserError } from './user-error.ts';
@@ -45,9 +47,10 @@ export async function create(args: string[], observe?: (machine: Machine) => voi
   const { jsonReport } = await import('./report.ts');
   const startTrace = options.trace === null ? null : await prepareTrace(options.trace, options.traceEvents);
   let endTrace = () => {};
+  const disks = await openDisks(guests, { model: options.diskModel });
   const drain = () => session.drain();
   const to = options.json ? process.stderr : process.stdout;
-  const stream = options.json && options.quiet ? nowhere : nodeStream(to, drain);
+  const stream = options.json && options.quiet ? nowhere : nodeStream(to, drain, () => session.leave());
   // System time at which something was last typed or shown.
   let lastSign = 0;
   const watched: ByteStream = {
@@ -72,6 +75,7 @@ export async function create(args: string[], observe?: (machine: Machine) => voi
     },
     outputs,
     note: complain,
+    services: { openStore: disks.open },
     observe: (host) => {
       if (startTrace !== null) endTrace = startTrace(host);
     },
@@ -90,13 +94,18 @@ export async function create(args: string[], observe?: (machine: Machine) => voi
     // What a pipe already holds is typed before the first instruction.
     if (!keyboard.isTty) await new Promise((done) => setImmediate(done));
   }
+  const interrupts = onInterrupt(() => session.leave());
   try {
     const { domains, machine } = await session.run();
+    await disks.closeAll();
     if (options.json) process.stdout.write(jsonReport(domains, machine));
-    return exitCode(domains);
+    return interrupts.exitCode ?? exitCode(domains);
   } finally {
     keyboard?.close();
     endTrace();
+    // Again where something was thrown: what the guests had written is still to reach the host.
+    await disks.closeAll();
+    interrupts.stop();
   }
 }
 

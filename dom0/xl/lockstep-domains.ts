@@ -1,8 +1,10 @@
 // A machine with its domains as one half of a lockstep, and `create --engine=both`.
 import type { Context, EngineKind } from '@ringworld/hypervisor/machine';
+import type { OpenStore } from '../storage/block-store.ts';
 import type { CreateOptions, Guest } from './create-options.ts';
 import { Lockstep, STUCK, type Twin } from './lockstep.ts';
 import { deadlineOf, Terminal, tellDifference } from './lockstep-command.ts';
+import { openDisks } from './node-disks.ts';
 import { type ByteStream, ConsoleOutput } from './output.ts';
 import { jsonReport } from './report.ts';
 import { exitCode, Session } from './session.ts';
@@ -23,13 +25,15 @@ export interface DomainTwinOptions {
   /** Gets what the domains of the twin that is shown write. */
   readonly write: (bytes: Uint8Array) => void;
   readonly note: (line: string) => void;
+  /** Disks of its own for each twin. */
+  readonly copies?: () => OpenStore;
 }
 
 export const domainTwins =
   (options: DomainTwinOptions) =>
   (engine: EngineKind, isShown: boolean): DomainTwin => {
     const stream = isShown ? { room: () => ROOM, write: options.write } : dark;
-    const { guests, cpus, note } = options;
+    const { guests, cpus, note, copies } = options;
     const session = new Session({
       guests,
       cpus,
@@ -39,6 +43,7 @@ export const domainTwins =
       world: { canWake: () => false, wait: turn },
       outputs: guests.map((g) => new ConsoleOutput(stream, guests.length > 1 ? `(${g.config.name}) ` : '')),
       note: isShown ? note : () => {},
+      services: copies === undefined ? {} : { openStore: copies() },
       log: null,
     });
     session.start();
@@ -83,7 +88,10 @@ export async function createInLockstep(options: CreateOptions, guests: readonly 
     options.systemMap,
     guests.map((g) => g.files.kernel.bytes),
   );
-  const twins = domainTwins({ guests, cpus: options.cpus, note: complain, write });
+  // Neither twin may see what the other writes, and a run to a difference is repeated.
+  const disks = await openDisks(guests, { model: options.diskModel, isDiscarded: true });
+  if (guests.some((g) => g.config.devices.disks.length > 0)) complain('--engine=both: what the domains write to their disks is discarded');
+  const twins = domainTwins({ guests, cpus: options.cpus, note: complain, write, copies: () => disks.copies() });
   const shown: Session[] = [];
   const terminal = options.console ? new Terminal() : null;
   try {
@@ -106,5 +114,6 @@ export async function createInLockstep(options: CreateOptions, guests: readonly 
     return exitCode(domains);
   } finally {
     terminal?.close();
+    await disks.closeAll();
   }
 }

@@ -4,11 +4,10 @@ import type { ByteStream } from './output.ts';
 
 const HIGH_WATER = 1024 * 1024;
 
-/** `onRoom` is called when a stream that was full takes bytes again. */
-export function nodeStream(stream: NodeJS.WriteStream, onRoom: () => void): ByteStream {
+/** `onRoom` is called when a stream that was full takes bytes again, `onGone` when its reader went away (`| head`): there is nobody left to tell. */
+export function nodeStream(stream: NodeJS.WriteStream, onRoom: () => void, onGone: () => void = () => process.exit(0)): ByteStream {
   stream.on('drain', onRoom);
-  // The reader went away (`| head`): there is nobody left to tell.
-  stream.on('error', () => process.exit(0));
+  stream.on('error', onGone);
   return {
     room: () => Math.max(0, HIGH_WATER - stream.writableLength),
     // A copy: the stream may keep the bytes.

@@ -1,6 +1,7 @@
 // One machine with some domains, from switching on to the end of the last of them.
 import type { EngineKind, RunEnd } from '@ringworld/hypervisor';
 import { actionFor, type LiveDomain, restarts } from '../toolstack/lifecycle.ts';
+import type { BackendServices } from './backends.ts';
 import type { Guest } from './create-options.ts';
 import { type Host, switchOn } from './host.ts';
 import type { ConsoleOutput } from './output.ts';
@@ -21,6 +22,8 @@ export interface SessionOptions {
   readonly outputs: readonly ConsoleOutput[];
   /** One line for standard error. */
   readonly note: (line: string) => void;
+  /** What the host has for backends. */
+  readonly services?: BackendServices;
   /** Gets the hypervisor's log, where somebody wants it. */
   readonly log: ((line: string) => void) | null;
   /** Shown the machine before the first domain is built. */
@@ -59,7 +62,12 @@ export class Session {
         64,
         sum((g) => g.config.maxVcpus),
       );
-    this.host = switchOn({ guestMiB: sum((g) => g.config.memoryMiB), cpus, engine: options.engine ?? 'jit' });
+    this.host = switchOn({
+      guestMiB: sum((g) => g.config.memoryMiB),
+      cpus,
+      engine: options.engine ?? 'jit',
+      services: options.services ?? {},
+    });
     options.observe?.(this.host);
     if (options.log !== null) {
       const { console } = this.host.hv;
