@@ -69,6 +69,14 @@ describe('files', () => {
     ]);
   });
 
+  test('are read in pieces as large as a message', () => {
+    const text = '0123456789'.repeat(5000);
+    fs.writeFileSync(join(folder, 'large'), text);
+    client.walk(0, 1, 'large');
+    client.open(1);
+    expect(client.read(1)).toBe(text);
+  });
+
   test('are created, written, grown and cut, and the host sees it', () => {
     client.walk(0, 1);
     client.create(1, 'new', 0o102, 0o640);

@@ -102,7 +102,9 @@ export class MessageWriter {
     return this;
   }
   data(bytes: Uint8Array): this {
-    this.bytes.set(bytes, this.grow(bytes.length));
+    // grow() may replace what this.bytes is.
+    const at = this.grow(bytes.length);
+    this.bytes.set(bytes, at);
     return this;
   }
   /** Writes over a number that was left open. */
