@@ -14,6 +14,7 @@ export { destroyDomain } from './core/domain-destroy.ts';
 export { openDomainPort } from './core/domain-port.ts';
 export { auditHypervisor } from './core/frame-table-audit-holders.ts';
 export type { HostTasks } from './core/host-tasks.ts';
+export { createHostedDomain, type HostedDomainOptions } from './core/hosted-domain.ts';
 export { Hypervisor, type RunstateHook, type TraceHook } from './core/hypervisor.ts';
 export type { Maddr, Mfn } from './core/ids.ts';
 export type { RunEnd, RunOptions } from './core/run-loop.ts';

@@ -165,7 +165,7 @@ export class Connection implements TxOwner, RxOwner {
     const { dom0 } = this.shared;
     const txRing = new BackRing([this.map(`${prefix}tx-ring-ref`)], TX_RING, 'x86_64');
     const rxRing = new BackRing([this.map(`${prefix}rx-ring-ref`)], RX_RING, 'x86_64');
-    const kicked = () => dom0.observer.sink?.({ kind: 'kick', device: this.name, queue: index });
+    const kicked = (ring: 'tx' | 'rx') => dom0.observer.sink?.({ kind: 'kick', device: this.name, queue: index, ring });
     const serveTx = () => this.guard(() => queue.tx.serve());
     const serveRx = () =>
       this.guard(() => {
@@ -173,11 +173,11 @@ export class Connection implements TxOwner, RxOwner {
         this.shared.rx.flush();
       });
     const onTx = () => {
-      kicked();
+      kicked('tx');
       serveTx();
     };
     const onRx = () => {
-      kicked();
+      kicked('rx');
       serveRx();
     };
     let txPort: EvtchnPort;

@@ -142,6 +142,7 @@ export class RxQueue implements StagedQueue {
         kind: 'response',
         device: owner.name,
         queue: this.queue,
+        ring: 'rx',
         index,
         id: this.stagedView.getUint16(at + RX_RESPONSE.id, true),
         status: this.stagedView.getInt16(at + RX_RESPONSE.status, true),
@@ -231,6 +232,7 @@ export class RxQueue implements StagedQueue {
       kind: 'request',
       device: this.owner.name,
       queue: this.queue,
+      ring: 'rx',
       index,
       op: 'rx',
       id: this.ring.request.getUint16(RX_REQUEST.id, true),
@@ -271,7 +273,7 @@ export class RxQueue implements StagedQueue {
   private push(): void {
     const asked = this.ring.push();
     const sent = asked || this.shared.options.notify === 'each';
-    this.shared.dom0.observer.sink?.({ kind: 'notify', device: this.owner.name, queue: this.queue, sent });
+    this.shared.dom0.observer.sink?.({ kind: 'notify', device: this.owner.name, queue: this.queue, ring: 'rx', sent });
     if (sent) this.notify();
   }
 }

@@ -173,7 +173,7 @@ export class TxQueue {
     this.shared.dom0.observer.count('request');
     if (sink === null) return;
     const op = slot === 0 ? 'tx' : 'tx.more';
-    sink({ kind: 'request', device: this.owner.name, queue: this.queue, index, op, id: p.ids[slot]!, bytes: p.sizes[slot]! });
+    sink({ kind: 'request', device: this.owner.name, queue: this.queue, ring: 'tx', index, op, id: p.ids[slot]!, bytes: p.sizes[slot]! });
   }
 
   /** Takes the extra infos behind the first slot. A request for the multicast list, if there is one, is what the packet is about. */
@@ -193,6 +193,7 @@ export class TxQueue {
         kind: 'request',
         device: this.owner.name,
         queue: this.queue,
+        ring: 'tx',
         index,
         op: `tx.extra.${type}`,
         id: p.ids[0]!,
@@ -366,14 +367,14 @@ export class TxQueue {
     this.unpublished++;
     const { observer } = this.shared.dom0;
     observer.count('response');
-    observer.sink?.({ kind: 'response', device: this.owner.name, queue: this.queue, index, id, status });
+    observer.sink?.({ kind: 'response', device: this.owner.name, queue: this.queue, ring: 'tx', index, id, status });
   }
 
   private push(): void {
     this.unpublished = 0;
     const asked = this.ring.push();
     const sent = asked || this.shared.options.notify === 'each';
-    this.shared.dom0.observer.sink?.({ kind: 'notify', device: this.owner.name, queue: this.queue, sent });
+    this.shared.dom0.observer.sink?.({ kind: 'notify', device: this.owner.name, queue: this.queue, ring: 'tx', sent });
     if (sent) this.notify();
   }
 
