@@ -14,8 +14,8 @@ export interface BlkbackOptions {
   /** Events to the frontend: when its rsp_event asks for one, or after every response whatever it asked for. */
   readonly notify: 'asked' | 'each';
   /**
-   * How many requests must have come before the frontend is to send an event (req_event). Above 1 the backend looks by itself
-   * `kickWithinNs` after it ran dry, or a frontend that waits for fewer would wait for ever.
+   * While requests come, how many of them it takes for the frontend to send the next event (req_event). Above 1 the backend looks by itself
+   * `kickWithinNs` after it ran dry, or a frontend that waits for fewer would wait for ever; if it finds none it asks for an event again.
    */
   readonly kickEvery: number;
   readonly kickWithinNs: number;

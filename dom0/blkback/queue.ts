@@ -84,6 +84,8 @@ export class BlkQueue {
   private readonly descriptor = new Uint8Array(4096);
   private readonly descriptorView = new DataView(this.descriptor.buffer);
   private whenIdle: (() => void) | null = null;
+  /** For kickEvery: requests came lately; and how to stop looking for more of them. */
+  private isBusy = false;
   private stopLooking: (() => void) | null = null;
 
   constructor(device: QueueDevice, index: number, ring: BackRing, layout: BlkifLayout, data: DataPath, port: EvtchnPort) {
@@ -146,10 +148,13 @@ export class BlkQueue {
 
   private hasRequests(): boolean {
     const { kickEvery, kickWithinNs } = this.device.options;
-    if (this.ring.finalCheck(kickEvery)) return true;
-    if (kickEvery > 1 && this.stopLooking === null)
+    const isModerated = kickEvery > 1 && this.isBusy;
+    if (this.ring.finalCheck(isModerated ? kickEvery : 1)) return true;
+    if (isModerated && this.stopLooking === null)
       this.stopLooking = this.device.dom0.timers.after(kickWithinNs, () => {
         this.stopLooking = null;
+        // If nothing has come, the next request is to be told of at once.
+        this.isBusy = false;
         this.serve();
       });
     return false;
@@ -159,6 +164,7 @@ export class BlkQueue {
   private take(): void {
     const { batch, ring } = this;
     batch.length = 0;
+    this.isBusy = true;
     for (let n = ring.unconsumed; n > 0; n--) {
       const index = ring.take();
       const r = this.free.pop() ?? new BlkRequest();

@@ -206,6 +206,11 @@ export class XenbusBackends {
   /** The device's next step, by the frontend's state. */
   private follow(node: Node): void {
     if (this.nodes.get(node.name) !== node) return;
+    // Both directories went at once, and the frontend's is heard of first: nothing may be written where the backend's was.
+    if (node.read('state') === null) {
+      this.forget(node);
+      return;
+    }
     const state = node.frontendState;
     const isOffline = node.read('online') === '0';
     switch (state) {
