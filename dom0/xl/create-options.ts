@@ -2,6 +2,7 @@
 import { parseArgs } from 'node:util';
 import type { DomainFiles } from '../toolstack/lifecycle.ts';
 import { type DomainConfig, parseOverride, parseXlcfg, readDomainConfig, type XlcfgSettings } from '../toolstack/xlcfg.ts';
+import { type NetOptions, parseNetOptions } from './net-options.ts';
 import { readInputFile } from './node-files.ts';
 import { UserError } from './user-error.ts';
 
@@ -31,6 +32,8 @@ export interface CreateOptions {
   readonly help: boolean;
   /** The latency model of disks whose setting has no model=. */
   readonly diskModel: string;
+  /** --uplink, --capture, --wire; null when there is none of them. */
+  readonly net: NetOptions | null;
   readonly configFiles: readonly string[];
   readonly overrides: readonly string[];
   /** Settings that have an option of their own. */
@@ -67,6 +70,7 @@ export function parseCreateArguments(args: string[]): CreateOptions {
     verbose: values.verbose ?? false,
     help: values.help ?? false,
     diskModel: values['disk-model'] ?? 'ideal',
+    net: values.uplink || values.capture || values.wire ? parseNetOptions(values) : null,
     timeoutSeconds: positive('timeout', values.timeout, (n) => n > 0),
     cpus: positive('cpus', values.cpus, (n) => Number.isInteger(n) && n >= 1 && n <= 64),
     engine: parseEngine('create', values.engine),
@@ -96,6 +100,9 @@ function parse(args: string[]) {
         help: flag('h'),
         timeout: text,
         'disk-model': text,
+        uplink: { type: 'string', multiple: true },
+        capture: { type: 'string', multiple: true },
+        wire: { type: 'string', multiple: true },
         cpus: text,
         engine: text,
         'system-map': text,

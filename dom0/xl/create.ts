@@ -2,10 +2,12 @@
 
 import type { Machine } from '@ringworld/hypervisor';
 import { formatUuid } from '../toolstack/xlcfg.ts';
+import { Bell } from './bell.ts';
 import { parseCreateArguments, readGuests } from './create-options.ts';
 import type { Host } from './host.ts';
 import { openDisks } from './node-disks.ts';
 import { onInterrupt } from './node-signals.ts';
+import type { HostNet } from './node-net.ts';
 import { Keyboard, nodeStream, nowhere } from './node-terminal.ts';
 import { type ByteStream, ConsoleOutput } from './output.ts';
 import { EXIT, UserError } from './user-error.ts';
@@ -40,6 +42,8 @@ export async function create(args: string[], observe?: (machine: Machine) => voi
   const { engine } = options;
   if (engine === 'both' && options.trace !== null)
     throw new UserError('create: --trace does not go with --engine=both, which runs two machines');
+  if (engine === 'both' && options.net !== null && options.net.uplinks.length > 0)
+    throw new UserError('create: --uplink does not go with --engine=both: no two machines would see the same outside');
   if (engine === 'both') return (await import('./lockstep-domains.ts')).createInLockstep(options, guests);
 
   // The hypervisor is loaded only when there is something to run: a mistake is answered at once.
@@ -63,6 +67,8 @@ export async function create(args: string[], observe?: (machine: Machine) => voi
   const outputs = guests.map((g) => new ConsoleOutput(watched, guests.length > 1 ? `(${g.config.name}) ` : ''));
   output = outputs[0]!;
   let keyboard: Keyboard | null = null;
+  let net: HostNet | null = null;
+  const bell = new Bell();
   const session = new Session({
     guests,
     cpus: options.cpus,
@@ -70,8 +76,10 @@ export async function create(args: string[], observe?: (machine: Machine) => voi
     deadline: options.timeoutSeconds === null ? Number.POSITIVE_INFINITY : performance.now() + options.timeoutSeconds * 1000,
     pace: (): boolean => keyboard?.canWake() === true && (keyboard.isTty || session.host.hv.now() - lastSign > PATIENCE_NS),
     world: {
-      canWake: () => keyboard?.canWake() ?? false,
-      wait: (ms) => keyboard?.wait(ms) ?? new Promise((done) => setTimeout(done, ms)),
+      canWake: () => keyboard?.canWake() === true || net?.isLive() === true,
+      wait: (ms) => bell.wait(ms),
+      isLive: () => net?.isLive() ?? false,
+      admit: () => net?.admit(),
     },
     outputs,
     note: complain,
@@ -87,21 +95,32 @@ export async function create(args: string[], observe?: (machine: Machine) => voi
       typed: (bytes) => {
         lastSign = session.host.hv.now();
         session.type(bytes);
+        bell.ring();
       },
       backlog: () => session.backlog,
-      left: () => session.leave(),
+      left: () => {
+        session.leave();
+        bell.ring();
+      },
+      ended: () => bell.ring(),
     });
     // What a pipe already holds is typed before the first instruction.
     if (!keyboard.isTty) await new Promise((done) => setImmediate(done));
   }
   const interrupts = onInterrupt(() => session.leave());
   try {
+    if (options.net !== null) {
+      const { HostNet } = await import('./node-net.ts');
+      net = new HostNet(session.host, () => bell.ring(), complain);
+      await net.open(options.net);
+    }
     const { domains, machine } = await session.run();
     await disks.closeAll();
     if (options.json) process.stdout.write(jsonReport(domains, machine));
     return interrupts.exitCode ?? exitCode(domains);
   } finally {
     keyboard?.close();
+    net?.close();
     endTrace();
     // Again where something was thrown: what the guests had written is still to reach the host.
     await disks.closeAll();

@@ -24,6 +24,12 @@ Options of create:
       --trace FILE      what happens on the rings, in the store and on the vCPUs, in virtual time: Chrome trace JSON for Perfetto
                         (.json), lines (.txt) or msgpack (.msgpack)
       --trace-events LIST  only these: ring, store, event, hypercall, run
+      --uplink UPLINK   the outside world on a bridge: passt[,bridge=NAME][,args=ARGUMENTS] (started by this command), or a socket with
+                        QEMU's stream framing: unix:PATH, tcp:HOST:PORT, with [,bridge=NAME][,server=on]; time is then the host's
+      --capture FILE[,BRIDGE|,DOMAIN/DEVID]
+                        write what passes the bridges, one of them, or one interface, as pcapng (Wireshark)
+      --wire [BRIDGE:]WIRE
+                        what the bridges' ports are like: ideal (the default), or 1Gb/s,delay=50us,limit=1000
   -n, --dryrun          only check the configuration
       --json            one JSON object on standard output when all is over; consoles go to standard error
   -q, --quiet           no warnings; with --json no consoles either

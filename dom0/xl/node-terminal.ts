@@ -30,6 +30,8 @@ export interface KeyboardEvents {
   backlog(): number;
   /** The user wants to leave. */
   left(): void;
+  /** Nothing more will be typed. */
+  ended?(): void;
 }
 
 export class Keyboard {
@@ -96,6 +98,7 @@ export class Keyboard {
 
   private ended(): void {
     this.isOpen = false;
+    this.events.ended?.();
     this.wake();
   }
 }
