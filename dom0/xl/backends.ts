@@ -1,5 +1,6 @@
 // Which backends dom0 runs, and what of the host each gets.
 import { startBlkback } from '../blkback/index.ts';
+import { Screens } from '../fbback/index.ts';
 import type { Dom0 } from '../kernel/dom0.ts';
 import { startNetback } from '../netback/index.ts';
 import { registerP9Back } from '../p9back/index.ts';
@@ -17,9 +18,16 @@ export const noStorage: OpenStore = () => {
   throw new StoreError('this machine has no storage');
 };
 
+/** What of the backends others talk to. */
+export interface Backends {
+  /** Frame buffers and keyboards. */
+  readonly screens: Screens;
+}
+
 /** Called once, when the machine is switched on: every driver registers with dom0.backends. netback's interfaces go on `network.attach`. */
-export function startBackends(dom0: Dom0, network: Network, services: BackendServices): void {
+export function startBackends(dom0: Dom0, network: Network, services: BackendServices): Backends {
   startNetback(dom0, network.attach);
   registerP9Back(dom0, openNodeShare);
   startBlkback(dom0, services.openStore ?? noStorage);
+  return { screens: new Screens(dom0) };
 }

@@ -1,5 +1,6 @@
 // Switches a machine on: emulated PC, hypervisor, dom0 with its services. The one file in dom0 that knows the hypervisor's inside.
 import { createDom0, createHypervisor, createMachine, type EngineKind, type Hypervisor, type Machine } from '@ringworld/hypervisor';
+import type { Screens } from '../fbback/index.ts';
 import { Dom0 } from '../kernel/dom0.ts';
 import { Network } from '../switch/network.ts';
 import { gzipNode } from '../toolstack/decompress/gzip-node.ts';
@@ -14,6 +15,8 @@ export interface Host {
   readonly toolstack: Toolstack;
   /** dom0's bridges. */
   readonly network: Network;
+  /** Frame buffers and keyboards of domains. */
+  readonly screens: Screens;
 }
 
 const DOM0_PAGES = 2048;
@@ -28,6 +31,8 @@ export interface SwitchOnOptions {
   readonly cpus: number;
   readonly engine?: EngineKind;
   readonly commandLine?: string;
+  /** The wall clock when the machine is switched on, seconds since 1970; a fixed date unless given. */
+  readonly bootEpoch?: number;
   readonly services?: BackendServices;
 }
 
@@ -39,13 +44,17 @@ export function switchOn(options: SwitchOnOptions): Host {
       `the domains ask for ${options.guestMiB} MiB: this machine can have ${MAX_RAM_MIB} MiB in all, its own needs included`,
     );
   const machine = createMachineOrSay(ramMiB, options.cpus, options.engine ?? 'jit');
-  const hv = createHypervisor({ machine, ...(options.commandLine === undefined ? {} : { commandLine: options.commandLine }) });
+  const hv = createHypervisor({
+    machine,
+    ...(options.commandLine === undefined ? {} : { commandLine: options.commandLine }),
+    ...(options.bootEpoch === undefined ? {} : { bootEpoch: options.bootEpoch }),
+  });
   const { port } = createDom0(hv, { pages: DOM0_PAGES });
   const dom0 = new Dom0(port, DOM0_PAGES);
   const network = new Network(dom0.timers, dom0.observer);
-  startBackends(dom0, network, options.services ?? {});
+  const { screens } = startBackends(dom0, network, options.services ?? {});
   const toolstack = new Toolstack(dom0, decompressorsWith(gzipNode));
-  return { hv, machine, toolstack, network };
+  return { hv, machine, toolstack, network, screens };
 }
 
 function createMachineOrSay(ramMiB: number, cpus: number, engine: EngineKind) {
