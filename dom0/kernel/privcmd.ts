@@ -4,6 +4,7 @@ import {
   __HYPERVISOR_domctl,
   __HYPERVISOR_memory_op,
   __HYPERVISOR_mmuext_op,
+  __HYPERVISOR_sysctl,
   __HYPERVISOR_xen_version,
   DOMID_SELF,
   type Domid,
@@ -23,6 +24,7 @@ import {
   XEN_CAPABILITIES_INFO_LEN,
   XEN_DOMCTL_INTERFACE_VERSION,
   XEN_ENOENT,
+  XEN_SYSCTL_INTERFACE_VERSION,
   XENMAPSPACE_gmfn_foreign,
   XENMEM_add_to_physmap_batch,
   XENMEM_decrease_reservation,
@@ -35,6 +37,7 @@ import {
   xen_foreign_memory_map,
   xen_memory_reservation,
   xen_remove_from_physmap,
+  xen_sysctl,
 } from '@ringworld/abi';
 import { DOM0_ABI, HypercallError, type Hypercalls } from './hypercall.ts';
 import { PAGE_SIZE } from './memory.ts';
@@ -96,6 +99,17 @@ export class Privcmd {
       const at = args.put(xen_domctl.encode(DOM0_ABI, { cmd, interface_version: XEN_DOMCTL_INTERFACE_VERSION, domain: dom, u }));
       this.xen.call(subOpName(__HYPERVISOR_domctl, cmd), __HYPERVISOR_domctl, at);
       return xen_domctl.decode(DOM0_ABI, memory.read(at, xen_domctl.size(DOM0_ABI)));
+    });
+  }
+
+  /** A sysctl with its argument; returns it as Xen left it. */
+  sysctlWith<F extends Fields, W>(cmd: number, struct: Struct<F, W>, value: PartialWrite<F>): StructOf<F> {
+    const { memory } = this.xen;
+    return memory.withArguments((args) => {
+      const u = struct.encode(DOM0_ABI, value);
+      const at = args.put(xen_sysctl.encode(DOM0_ABI, { cmd, interface_version: XEN_SYSCTL_INTERFACE_VERSION, u }));
+      this.xen.call(subOpName(__HYPERVISOR_sysctl, cmd), __HYPERVISOR_sysctl, at);
+      return struct.decode(DOM0_ABI, memory.read(at + xen_sysctl.offset('u', DOM0_ABI), struct.size(DOM0_ABI)));
     });
   }
 

@@ -13,6 +13,7 @@ import {
   XEN_DOMCTL_getdomaininfo,
   XEN_DOMCTL_SCHEDOP_putinfo,
   XEN_DOMCTL_scheduler_op,
+  XEN_DOMCTL_setdomainhandle,
   XEN_DOMCTL_unpausedomain,
   XEN_DOMINF_shutdown,
   XEN_DOMINF_shutdownmask,
@@ -20,6 +21,7 @@ import {
   XEN_SCHEDULER_CREDIT,
   xen_domctl_getdomaininfo,
   xen_domctl_scheduler_op,
+  xen_domctl_setdomainhandle,
 } from '@ringworld/abi';
 import { Consoled, type ConsoleSink, type DomainConsole } from '../consoled/index.ts';
 import type { Dom0 } from '../kernel/dom0.ts';
@@ -30,7 +32,7 @@ import { addDevice, listDevices, removeDevice } from './device.ts';
 import { devicesOf } from './device-config.ts';
 import { buildPvDomain, type NamedBytes } from './domain-builder.ts';
 import { removeDomainNodes, writeDom0Nodes, writeDomainNodes } from './lifecycle-store.ts';
-import type { ActionOnShutdown, DomainConfig } from './xlcfg.ts';
+import { type ActionOnShutdown, type DomainConfig, formatUuid } from './xlcfg.ts';
 
 export type ShutdownReason = 'poweroff' | 'reboot' | 'suspend' | 'crash' | 'watchdog' | 'soft-reset';
 
@@ -51,7 +53,7 @@ export interface DomainFiles {
 
 export interface LiveDomain {
   readonly domid: Domid;
-  readonly config: DomainConfig;
+  config: DomainConfig;
   readonly console: DomainConsole;
   /** Null while it runs. */
   shutdown: { readonly code: number; readonly reason: ShutdownReason } | null;
@@ -121,6 +123,23 @@ export class Toolstack {
     this.privcmd.domctl(XEN_DOMCTL_destroydomain, domain.domid);
     for (const d of listDevices(this.xs, domain.domid)) removeDevice(this.xs, domain.domid, d.type, d.devid);
     removeDomainNodes(this.xs, domain.domid, domain.config);
+  }
+
+  /** Gives a domain that is kept aside another UUID and name, so that its successor can have them (libxl_domain_preserve). */
+  setUuid(domain: LiveDomain, config: DomainConfig): void {
+    const { xs } = this;
+    const old = `/vm/${formatUuid(domain.config.uuid)}`;
+    const vm = `/vm/${formatUuid(config.uuid)}`;
+    xs.write(vm, '');
+    for (const [key, value] of [
+      ['uuid', formatUuid(config.uuid)],
+      ['name', config.name],
+    ] as const)
+      xs.write(`${vm}/${key}`, value);
+    xs.write(`/local/domain/${domain.domid}/vm`, vm);
+    xs.rm(old);
+    this.privcmd.domctlWith(XEN_DOMCTL_setdomainhandle, domain.domid, xen_domctl_setdomainhandle, { handle: config.uuid });
+    domain.config = config;
   }
 
   private setWeight(dom: Domid, weight: number): void {

@@ -43,9 +43,14 @@ interface Ended {
 
 function ringworld(...args: string[]): Promise<Ended> {
   return new Promise((done) => {
-    const child = execFile(process.execPath, [CLI, ...args], { cwd: dir, timeout: 100_000 }, (_, stdout, stderr) => {
-      done({ status: child.exitCode, stdout, stderr });
-    });
+    const child = execFile(
+      process.execPath,
+      [CLI, ...args],
+      { cwd: dir, timeout: 100_000, env: { ...process.env, RINGWORLD_SOCKET: join(dir, 'none') } },
+      (_, stdout, stderr) => {
+        done({ status: child.exitCode, stdout, stderr });
+      },
+    );
     child.stdin?.end();
   });
 }
@@ -74,11 +79,11 @@ describe.concurrent('a mistake is answered by one line and exit code 1', () => {
     [['create', '-F', 'text'], "ringworld: text:1: near `is': expected `=' or `+='\n"],
     [['create', '-F', '--kernel', 'text'], 'ringworld: text: not a kernel: neither an ELF image nor a Linux bzImage\n'],
     [['create', '-F', 'hello.cfg', 'memory=zero'], "ringworld: argument 'memory=zero': memory is not a valid number: `zero'\n"],
-    [['create', 'hello.cfg'], /^ringworld: create: give -F .*\n$/],
+    [['create', 'hello.cfg'], /^ringworld: create: give -F .* no host is running at .*\n$/],
     [['create', '-c', '--frob', 'hello.cfg'], /^ringworld: create: Unknown option '--frob'.*\n$/],
     [['create', '-c', 'hello.cfg', 'hello.cfg'], 'ringworld: create: two domains are named "hello"\n'],
     [['launch'], "ringworld: unknown command 'launch'; 'ringworld help' lists what there is\n"],
-    [['list'], /^ringworld: 'list' needs a machine that keeps running.*\n$/],
+    [['list'], /^ringworld: no host is running at .*: 'ringworld host' starts one, .*\n$/],
   ])('ringworld %j', async (args, message) => {
     const { status, stdout, stderr } = await ringworld(...args);
     if (typeof message === 'string') expect(stderr).toBe(message);

@@ -34,6 +34,12 @@ export interface CreateOptions {
   readonly diskModel: string;
   /** --uplink, --capture, --wire; null when there is none of them. */
   readonly net: NetOptions | null;
+  /** Leave it paused (in a host). */
+  readonly paused: boolean;
+  /** The host's socket, where one is named. */
+  readonly socket: string | null;
+  /** An option was given that only a machine of the command's own can follow. */
+  readonly needsOwnMachine: boolean;
   readonly configFiles: readonly string[];
   readonly overrides: readonly string[];
   /** Settings that have an option of their own. */
@@ -53,6 +59,9 @@ export function parseEngine(command: string, text: string | undefined): EngineCh
 
 const SETTINGS = ['kernel', 'ramdisk', 'cmdline', 'extra', 'name', 'memory', 'maxmem', 'vcpus', 'maxvcpus'] as const;
 
+/** What a host has decided already, or cannot do for one command. */
+const OWN_MACHINE = ['timeout', 'cpus', 'engine', 'system-map', 'trace', 'json', 'verbose', 'uplink', 'capture', 'wire'] as const;
+
 export function parseCreateArguments(args: string[]): CreateOptions {
   const { values, positionals } = parse(args);
   const settings = new Map<string, string>();
@@ -71,6 +80,9 @@ export function parseCreateArguments(args: string[]): CreateOptions {
     help: values.help ?? false,
     diskModel: values['disk-model'] ?? 'ideal',
     net: values.uplink || values.capture || values.wire ? parseNetOptions(values) : null,
+    paused: values.paused ?? false,
+    socket: values.socket ?? null,
+    needsOwnMachine: OWN_MACHINE.some((name) => values[name] !== undefined),
     timeoutSeconds: positive('timeout', values.timeout, (n) => n > 0),
     cpus: positive('cpus', values.cpus, (n) => Number.isInteger(n) && n >= 1 && n <= 64),
     engine: parseEngine('create', values.engine),
@@ -98,6 +110,8 @@ function parse(args: string[]) {
         quiet: flag('q'),
         verbose: flag('v'),
         help: flag('h'),
+        paused: flag('p'),
+        socket: text,
         timeout: text,
         'disk-model': text,
         uplink: { type: 'string', multiple: true },

@@ -6,8 +6,8 @@ import { Bell } from './bell.ts';
 import { parseCreateArguments, readGuests } from './create-options.ts';
 import type { Host } from './host.ts';
 import { openDisks } from './node-disks.ts';
-import { onInterrupt } from './node-signals.ts';
 import type { HostNet } from './node-net.ts';
+import { onInterrupt } from './node-signals.ts';
 import { Keyboard, nodeStream, nowhere } from './node-terminal.ts';
 import { type ByteStream, ConsoleOutput } from './output.ts';
 import { EXIT, UserError } from './user-error.ts';
@@ -35,9 +35,11 @@ export async function create(args: string[], observe?: (machine: Machine) => voi
     for (const g of guests) process.stdout.write(`${JSON.stringify({ ...g.config, uuid: formatUuid(g.config.uuid) }, null, 2)}\n`);
     return EXIT.ok;
   }
-  if (!options.foreground && !options.console)
-    throw new UserError('create: give -F (foreground) or -c (console): there is no host yet in which a domain could stay behind');
   if (options.console && guests.length > 1) throw new UserError('create: -c works with one domain; -F runs several');
+  if (!options.foreground && observe === undefined) {
+    const code = await (await import('./create-in-host.ts')).createInHost(options, guests);
+    if (code !== null) return code;
+  }
 
   const { engine } = options;
   if (engine === 'both' && options.trace !== null)

@@ -3,17 +3,28 @@ import { EXIT } from './user-error.ts';
 
 const TEXT = `Usage: ringworld COMMAND [ARGUMENTS]
 
-  create [OPTIONS] FILE.cfg... [KEY=VALUE...]   switch a machine on and run domains from xl.cfg files
+  host [OPTIONS]                                switch a machine on and keep it running for the commands below ('host -h')
+  create [OPTIONS] FILE.cfg... [KEY=VALUE...]   build domains from xl.cfg files: in the host, or (-F) on a machine of the command's own
   create [OPTIONS] --kernel FILE [KEY=VALUE...] the same without a file
   bare [OPTIONS] IMAGE|FILE.cfg [KEY=VALUE...]  run a kernel or a BIOS on the PC itself, without a hypervisor
   profile [create|bare] ARGUMENTS...            the same, and then where the time went: by part of the emulator, by guest symbol
   demo                                          run the two built-in hello guests and show what they did
-  info                                          what this machine and its hypervisor are
+  info                                          what the machine and its hypervisor are
   help, --version
 
+With a host, as xl has them ('COMMAND -h' tells more; --socket PATH, or RINGWORLD_SOCKET, names another host's socket):
+  list, vm-list, domid, domname, uptime, top    what there is
+  console, sysrq, trigger                       talk to a domain
+  shutdown, reboot, destroy, pause, unpause, rename, save, restore
+  mem-set, mem-max, vcpu-list, vcpu-set, vcpu-pin, sched-credit
+  block-attach, block-list, block-detach, network-attach, network-list, network-detach
+  dmesg                                         the hypervisor's messages
+
 Options of create:
-  -F, --foreground      run until the domains end, their consoles on standard output (needed, or -c)
-  -c, --console         also type into the console; Ctrl-] leaves
+  -F, --foreground      a machine of the command's own, until the domains end; their consoles on standard output
+  -c, --console         also type into the console; Ctrl-] leaves. In the host if one is running and none of --timeout, --engine, --cpus,
+                        --system-map, --trace, --json and -v is given
+  -p, --paused          in the host: leave the domain paused
   -f, --defconfig FILE  an xl.cfg file
       --kernel FILE, --ramdisk FILE, --cmdline TEXT, --name NAME, --memory MIB, --vcpus N
                         as the settings of an xl.cfg file

@@ -1,10 +1,12 @@
 // The command line: finds the command and loads no more than it needs.
-import { EXIT, isForUser, UserError } from './user-error.ts';
+import { HOST_COMMANDS, runHostCommand } from './commands/table.ts';
+import { EXIT, isForUser, UserError, XlError } from './user-error.ts';
 
 type Command = (args: string[]) => Promise<number>;
 
 const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   bare: async () => (await import('./bare.ts')).bare,
+  host: async () => (await import('./host-command.ts')).hostCommand,
   create: async () => (await import('./create.ts')).create,
   profile: async () => (await import('./profile.ts')).profile,
   demo: async () => (await import('./demo.ts')).demo,
@@ -12,19 +14,15 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   help: async () => (await import('./help.ts')).help,
 };
 
-/** Commands of xl that need a machine which keeps running. */
-const NEED_HOST = new Set(
-  'list console destroy shutdown reboot pause unpause dmesg top vcpu-list block-attach network-attach save restore migrate'.split(' '),
-);
-
 export async function main(args: string[]): Promise<void> {
   let code: number;
   try {
     code = await run(args);
   } catch (e) {
     if (!isForUser(e)) throw e;
-    process.stderr.write(`ringworld: ${e.message}\n`);
-    code = EXIT.error;
+    const isXls = e instanceof XlError;
+    process.stderr.write(`${isXls ? '' : 'ringworld: '}${e.message}\n`);
+    code = isXls ? e.code : EXIT.error;
   }
   // Standard input may still be open; what was written must be out.
   await new Promise<void>((done) => process.stdout.write('', () => done()));
@@ -39,12 +37,7 @@ async function run(args: string[]): Promise<number> {
     return EXIT.ok;
   }
   const load = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
-  if (load === undefined) throw new UserError(unknown(name));
-  return (await load())(rest);
-}
-
-function unknown(name: string): string {
-  if (NEED_HOST.has(name))
-    return `'${name}' needs a machine that keeps running, which this version has not; see 'ringworld create -F' and 'ringworld help'`;
-  return `unknown command '${name}'; 'ringworld help' lists what there is`;
+  if (load !== undefined) return (await load())(rest);
+  if (Object.hasOwn(HOST_COMMANDS, name)) return runHostCommand(name, rest);
+  throw new UserError(`unknown command '${name}'; 'ringworld help' lists what there is`);
 }

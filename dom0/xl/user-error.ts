@@ -4,6 +4,17 @@ export class UserError extends Error {
   override readonly name = 'UserError';
 }
 
+/** What xl would say, and is said in its words: without our name in front. */
+export class XlError extends Error {
+  override readonly name = 'XlError';
+  readonly code: number;
+
+  constructor(message: string, code = 1) {
+    super(message);
+    this.code = code;
+  }
+}
+
 /** Exit codes of `ringworld create`; of several domains the highest counts. */
 export const EXIT = {
   ok: 0,
@@ -20,5 +31,7 @@ export const EXIT = {
   differs: 7,
 } as const;
 
+const FOR_USER = ['UserError', 'XlError', 'XlcfgError', 'DomainBuildError', 'ToolstackError'];
+
 /** Is it an error with a message for the user, by the classes that say so? (Names, so that nothing must be loaded to ask.) */
-export const isForUser = (e: unknown): e is Error => e instanceof Error && ['UserError', 'XlcfgError', 'DomainBuildError'].includes(e.name);
+export const isForUser = (e: unknown): e is Error => e instanceof Error && FOR_USER.includes(e.name);

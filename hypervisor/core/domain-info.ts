@@ -21,7 +21,8 @@ export function domainInfo(hv: Hypervisor, d: Domain): InferWrite<typeof xen_dom
   const online = d.vcpus.filter((v) => !v.isDown);
   // A domain is blocked when all its vCPUs are; a paused or dying one is not "running".
   let flags = online.every((v) => v.isBlocked) ? XEN_DOMINF_blocked : 0;
-  if (d.vcpus.some((v) => v.cpu !== null)) flags |= XEN_DOMINF_running;
+  // A kernel outside the machine runs when it asks.
+  if (d.vcpus.some((v) => v.cpu !== null || v.isHosted)) flags |= XEN_DOMINF_running;
   if (d.isDying) flags |= XEN_DOMINF_dying;
   if (d.isShutDown) flags |= XEN_DOMINF_shutdown;
   if (d.controllerPauseCount > 0) flags |= XEN_DOMINF_paused;

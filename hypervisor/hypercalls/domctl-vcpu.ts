@@ -4,14 +4,18 @@ import {
   XEN_DOMCTL_getvcpuaffinity,
   XEN_DOMCTL_getvcpucontext,
   XEN_DOMCTL_getvcpuinfo,
+  XEN_DOMCTL_SENDTRIGGER_NMI,
+  XEN_DOMCTL_sendtrigger,
   XEN_DOMCTL_setvcpuaffinity,
   XEN_DOMCTL_setvcpucontext,
   XEN_EFAULT,
   XEN_EINVAL,
   XEN_ENODATA,
+  XEN_ENOSYS,
   XEN_ESRCH,
   XEN_VCPUAFFINITY_HARD,
   xen_domctl_getvcpuinfo,
+  xen_domctl_sendtrigger,
   xen_domctl_vcpuaffinity,
   xen_domctl_vcpucontext,
 } from '@ringworld/abi';
@@ -58,7 +62,7 @@ const getInfo: DomctlOp = (c, d, at) =>
       ...info,
       online: v.isDown ? 0 : 1,
       blocked: v.isBlocked ? 1 : 0,
-      running: v.cpu === null ? 0 : 1,
+      running: v.cpu === null && !v.isHosted ? 0 : 1,
       cpu_time: cpuTime(v, c.hv.now()),
       cpu: v.cpu?.id ?? 0,
     };
@@ -88,10 +92,25 @@ const affinity =
       return 0;
     });
 
+/** An NMI is what a PV guest has; buttons and resets are an HVM guest's. */
+const sendTrigger: DomctlOp = (c, d, at) =>
+  control(c, xen_domctl_sendtrigger, at, ({ trigger, vcpu }) => {
+    if (vcpu >= d.maxVcpus) return -XEN_EINVAL;
+    const v = d.vcpus[vcpu];
+    if (v === undefined) return -XEN_ESRCH;
+    if (trigger !== XEN_DOMCTL_SENDTRIGGER_NMI) return -XEN_ENOSYS;
+    if (!v.pv.nmiPending) {
+      v.pv.nmiPending = true;
+      c.hv.kick(v);
+    }
+    return 0;
+  });
+
 export const VCPU_OPS: Record<number, DomctlOp | undefined> = {
   [XEN_DOMCTL_setvcpucontext]: setContext,
   [XEN_DOMCTL_getvcpucontext]: getContext,
   [XEN_DOMCTL_getvcpuinfo]: getInfo,
+  [XEN_DOMCTL_sendtrigger]: sendTrigger,
   [XEN_DOMCTL_setvcpuaffinity]: affinity(true),
   [XEN_DOMCTL_getvcpuaffinity]: affinity(false),
 };

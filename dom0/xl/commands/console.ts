@@ -1,0 +1,49 @@
+// `ringworld console`: a terminal at a domain's console (tools/console/client/main.c). Several may be attached; all see the same.
+import type { HostClient } from '../host-client.ts';
+import { Keyboard } from '../node-terminal.ts';
+import { XlError } from '../user-error.ts';
+import { command, type Environment } from './options.ts';
+
+/** Attached until Ctrl-] or the end of the domain. */
+export async function attachConsole(host: HostClient, domain: string, env: Environment): Promise<number> {
+  const call = host.open('console', { domain }, (bytes) => {
+    if (bytes instanceof Uint8Array) process.stdout.write(bytes);
+  });
+  let hasLeft = false;
+  const keyboard = new Keyboard({
+    // A copy: the keyboard's buffer is Node's.
+    typed: (bytes) => call.input(new Uint8Array(bytes)),
+    backlog: () => 0,
+    left: () => {
+      hasLeft = true;
+      call.cancel();
+    },
+  });
+  try {
+    await call.reply;
+    if (hasLeft && keyboard.isTty) env.out('\n');
+    return 0;
+  } finally {
+    keyboard.close();
+  }
+}
+
+export const console = command(
+  {
+    name: 'console',
+    synopsis: '[options] <Domain>',
+    about: "Attach to domain's console. Ctrl-] leaves it.",
+    options: {
+      t: { text: 'Console type: pv', value: true, long: 'type' },
+      n: { text: 'Console number: 0', value: true, long: 'num' },
+    },
+    needs: 1,
+    most: 1,
+  },
+  async (host, { rest, values }, env) => {
+    const type = values.get('t') ?? 'pv';
+    if (type !== 'pv') throw new XlError('console type supported are: pv');
+    if ((values.get('n') ?? '0') !== '0') throw new XlError(`console: a PV domain has console 0 alone, not ${values.get('n')}`);
+    return attachConsole(host, rest[0]!, env);
+  },
+);

@@ -1,0 +1,70 @@
+// The calls that a host answers: one declaration of arguments and replies, which client and handlers both derive from.
+import type { CreditParameters, PvControl } from '../toolstack/control.ts';
+import type { DomainInfo, VcpuInfo } from '../toolstack/domain-info.ts';
+import type { MachineInfo } from '../toolstack/machine-info.ts';
+import type { DomainConfig } from '../toolstack/xlcfg.ts';
+import type { Guest } from './create-options.ts';
+
+/** A domain as the user named it: an id or a name. */
+type Qualifier = string;
+
+export interface DomainStatus extends DomainInfo {
+  /** Virtual seconds since it was built. */
+  readonly uptime: number;
+}
+
+export interface DeviceListing {
+  readonly devid: number;
+  readonly backendId: number;
+  readonly state: number;
+  readonly eventChannel: number;
+  readonly ringRefs: readonly number[];
+  readonly backend: string;
+  readonly mac: string;
+}
+
+/** What the backends count, for `top`. */
+export interface DeviceCounts {
+  readonly domid: number;
+  readonly nets: number;
+  readonly vbds: number;
+}
+
+export interface HostCalls {
+  /** All domains, or one. */
+  list: { args: { domain?: Qualifier }; reply: DomainStatus[] };
+  domid: { args: { domain: Qualifier }; reply: { domid: number; name: string } };
+  config: { args: { domid: number }; reply: DomainConfig | null };
+  create: { args: { guest: Guest; paused: boolean }; reply: { domid: number } };
+  destroy: { args: { domain: Qualifier }; reply: null };
+  pause: { args: { domain: Qualifier }; reply: null };
+  unpause: { args: { domain: Qualifier }; reply: null };
+  rename: { args: { domain: Qualifier; name: string }; reply: null };
+  control: { args: { domain: Qualifier; request: PvControl }; reply: null };
+  /** Answers when the domain has shut down, and is gone if its configuration says so. Reason: SHUTDOWN_*, or null if it was destroyed. */
+  waitForEnd: { args: { domid: number }; reply: { reason: number | null } };
+  /** Events are bytes; takes input; ends with the domain. */
+  console: { args: { domain: Qualifier }; reply: null };
+  sysrq: { args: { domain: Qualifier; letter: string }; reply: null };
+  trigger: { args: { domain: Qualifier; trigger: number; vcpu: number }; reply: null };
+  setMemory: { args: { domain: Qualifier; kb: number; limit: boolean }; reply: null };
+  setVcpus: { args: { domain: Qualifier; count: number; checkHost: boolean }; reply: null };
+  vcpus: { args: { domain: Qualifier }; reply: { domid: number; name: string; vcpus: VcpuInfo[]; cpus: number } };
+  pin: { args: { domain: Qualifier; vcpu: number | null; cpus: number[] }; reply: null };
+  credit: { args: { domain: Qualifier }; reply: CreditParameters };
+  setCredit: { args: { domain: Qualifier; weight: number | null; cap: number | null }; reply: null };
+  info: { args: Record<string, never>; reply: MachineInfo & { uptime: number; wallclock: number } };
+  dmesg: { args: { clear: boolean }; reply: string };
+  devices: { args: { domain: Qualifier; type: string }; reply: DeviceListing[] };
+  attach: {
+    args: { domain: Qualifier; device: { type: string; devid: number; back: Record<string, string>; front: Record<string, string> } };
+    reply: null;
+  };
+  detach: { args: { domain: Qualifier; type: string; devid: number; force: boolean }; reply: { done: boolean } };
+  deviceCounts: { args: Record<string, never>; reply: DeviceCounts[] };
+  save: { args: { domain: Qualifier; file: string; after: 'destroy' | 'resume' | 'pause' }; reply: { bytes: number } };
+  restore: { args: { file: string; paused: boolean; name: string | null }; reply: { domid: number; name: string } };
+  stop: { args: Record<string, never>; reply: null };
+}
+
+export type CallName = keyof HostCalls;

@@ -1,0 +1,87 @@
+// Devices of domains that run: attached, listed, detached.
+import {
+  addDevice,
+  backendPath,
+  beginDetach,
+  type DeviceType,
+  frontendPath,
+  isDetached,
+  listDevices,
+  removeDevice,
+} from '../toolstack/device.ts';
+import type { DeviceListing } from './host-calls.ts';
+import { domainOf, guestOf, type Handlers } from './host-handlers.ts';
+import type { HostMachine } from './host-machine.ts';
+import { UserError } from './user-error.ts';
+
+const TYPES: readonly DeviceType[] = ['vbd', 'vif', 'vfb', 'vkbd', '9pfs', 'console'];
+
+/** libxl waits this long for a frontend to let go (LIBXL_DESTROY_TIMEOUT). */
+const DETACH_TIMEOUT_MS = 10_000;
+const LOOK_AGAIN_MS = 20;
+
+/** libxl_device_disk_getinfo, libxl_device_nic_getinfo. What is not there yet is -1, as there. */
+function listing(m: HostMachine, dom: number, type: DeviceType): DeviceListing[] {
+  const { xs } = m.host.toolstack;
+  const number = (path: string): number => {
+    const text = xs.read(path);
+    return text === null || !/^\d+$/.test(text) ? -1 : Number(text);
+  };
+  const refs = type === 'vif' ? ['tx-ring-ref', 'rx-ring-ref'] : ['ring-ref'];
+  return listDevices(xs, dom, type).map(({ devid, frontend, backend }) => ({
+    devid,
+    backendId: number(`${frontend}/backend-id`),
+    state: number(`${frontend}/state`),
+    eventChannel: number(`${frontend}/event-channel`),
+    ringRefs: refs.map((r) => number(`${frontend}/${r}`)),
+    backend,
+    mac: xs.read(`${backend}/mac`) ?? '',
+  }));
+}
+
+/** Waits until the backend has closed; true when it did. The machine runs meanwhile. */
+async function waitForDetach(m: HostMachine, dom: number, type: string, devid: number): Promise<boolean> {
+  const { xs } = m.host.toolstack;
+  const deadline = performance.now() + DETACH_TIMEOUT_MS;
+  while (!isDetached(xs, dom, type, devid)) {
+    if (performance.now() > deadline) return false;
+    await new Promise((done) => setTimeout(done, LOOK_AGAIN_MS));
+  }
+  return true;
+}
+
+export const deviceHandlers: Handlers<'devices' | 'attach' | 'detach' | 'deviceCounts'> = {
+  devices: (m, { args }) => listing(m, domainOf(m, args).domid, args.oneOf('type', TYPES)),
+  attach: (m, { args }) => {
+    const { xs } = m.host.toolstack;
+    const dom = guestOf(m, args).domid;
+    const device = args.object('device');
+    const type = device.oneOf('type', TYPES);
+    const devid = device.integer('devid');
+    if (xs.read(`${frontendPath(dom, type, devid)}/backend`) !== null)
+      throw new UserError(`the domain has a device ${type} ${devid} already`);
+    addDevice(xs, dom, { type, devid, back: device.texts('back'), front: device.texts('front') });
+    m.poke();
+    return null;
+  },
+  detach: async (m, { args }) => {
+    const { xs } = m.host.toolstack;
+    const dom = guestOf(m, args).domid;
+    const type = args.oneOf('type', TYPES);
+    const devid = args.integer('devid');
+    if (xs.read(`${backendPath(dom, type, devid)}/state`) === null) throw new UserError(`the domain has no device ${type} ${devid}`);
+    if (!args.flag('force')) {
+      beginDetach(xs, dom, type, devid);
+      m.poke();
+      if (!(await waitForDetach(m, dom, type, devid))) return { done: false };
+    }
+    removeDevice(xs, dom, type, devid);
+    m.poke();
+    return { done: true };
+  },
+  deviceCounts: (m) =>
+    [...m.residents.keys()].map((dom) => {
+      const count = (type: DeviceType) => listDevices(m.host.toolstack.xs, dom, type).length;
+      return { domid: dom, nets: count('vif'), vbds: count('vbd') };
+    }),
+};

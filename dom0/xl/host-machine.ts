@@ -1,0 +1,203 @@
+// The machine that `ringworld host` keeps running: domains come and go, and each ends as its configuration says. Idle time takes as long
+// as it does, since people sit at its terminals.
+import { checkNewName, renameDomain } from '../toolstack/control.ts';
+import { actionFor, type LiveDomain, restarts, type ShutdownReason } from '../toolstack/lifecycle.ts';
+import { uuidOfName } from '../toolstack/xlcfg.ts';
+import type { Guest } from './create-options.ts';
+import type { Host } from './host.ts';
+import { ConsoleHub } from './host-console.ts';
+import { ConsoleOutput } from './output.ts';
+import { type OutsideWorld, pump } from './pump.ts';
+import { isForUser } from './user-error.ts';
+
+/** A domain of the host's, through all its restarts. */
+export interface Resident {
+  guest: Guest;
+  live: LiveDomain;
+  readonly hub: ConsoleHub;
+  readonly output: ConsoleOutput;
+  /** System time (ns) at which the domain was built. */
+  startedNs: number;
+}
+
+export type DomainEvent =
+  | { readonly kind: 'shutdown'; readonly domid: number; readonly reason: ShutdownReason }
+  /** `successor`: the domain that was built in its place. */
+  | { readonly kind: 'destroyed'; readonly domid: number; readonly successor: number | null };
+
+export class HostMachine {
+  readonly host: Host;
+  /** By domain id. */
+  readonly residents = new Map<number, Resident>();
+  /** Told of what happens to domains. */
+  readonly listeners = new Set<(event: DomainEvent) => void>();
+  private readonly note: (line: string) => void;
+  private readonly ended: LiveDomain[] = [];
+  private readonly waiting: OutsideWorld;
+  private isOver = false;
+  private isPoked = false;
+  private wake: (() => void) | null = null;
+
+  /** `note` gets a line for each thing that happens by itself. */
+  constructor(host: Host, note: (line: string) => void) {
+    this.host = host;
+    this.note = note;
+    host.toolstack.onShutdown = (d) => this.ended.push(d);
+    // A machine without domains has nothing to wait for, and its time would stand: the domains to come would find the wrong date.
+    host.toolstack.dom0.timers.every(1e9, () => {});
+    this.waiting = { canWake: () => true, wait: (ms) => this.wait(ms) };
+  }
+
+  /** Builds a domain, and lets it run unless told. Throws what the user did wrong. */
+  create(guest: Guest, paused: boolean): Resident {
+    const { toolstack } = this.host;
+    checkNewName(toolstack.privcmd, toolstack.xs, guest.config.name);
+    const hub = new ConsoleHub();
+    const output = new ConsoleOutput(hub);
+    const resident: Resident = { guest, live: toolstack.create(guest.config, guest.files, output), hub, output, startedNs: this.now };
+    this.residents.set(resident.live.domid, resident);
+    if (!paused) toolstack.unpause(resident.live);
+    this.poke();
+    return resident;
+  }
+
+  /** Takes a domain that was built elsewhere (restored) under the host's care. It is left as it is. */
+  adopt(resident: Resident): void {
+    this.residents.set(resident.live.domid, resident);
+    this.poke();
+  }
+
+  destroy(resident: Resident): void {
+    this.remove(resident, null);
+    this.poke();
+  }
+
+  rename(resident: Resident, name: string): void {
+    const { toolstack } = this.host;
+    renameDomain(toolstack.privcmd, toolstack.xs, resident.live.domid, name);
+    resident.guest = { ...resident.guest, config: { ...resident.guest.config, name } };
+  }
+
+  /** System time, ns. */
+  get now(): number {
+    return this.host.hv.now();
+  }
+
+  /** Something has changed that a sleeping machine should look at. */
+  poke(): void {
+    if (this.wake === null) this.isPoked = true;
+    else this.wake();
+  }
+
+  /** Runs until stop(). Domains that are left then are destroyed, their backends first. */
+  async run(): Promise<void> {
+    while (!this.isOver) {
+      await pump(this.host.hv, {
+        stop: () => this.ended.length > 0 || this.isOver,
+        deadline: Number.POSITIVE_INFINITY,
+        pace: () => true,
+        world: this.waiting,
+      });
+      for (const live of this.ended.splice(0)) this.afterShutdown(live);
+    }
+    for (const resident of [...this.residents.values()]) this.remove(resident, null);
+  }
+
+  stop(): void {
+    this.isOver = true;
+    this.poke();
+  }
+
+  private wait(ms: number): Promise<void> {
+    if (this.isPoked || this.isOver) {
+      this.isPoked = false;
+      return Promise.resolve();
+    }
+    return new Promise((done) => {
+      const end = () => {
+        clearTimeout(timer);
+        this.wake = null;
+        done();
+      };
+      const timer = setTimeout(end, ms);
+      this.wake = end;
+    });
+  }
+
+  private remove(resident: Resident, successor: number | null): void {
+    const { domid: dom } = resident.live;
+    this.residents.delete(dom);
+    this.host.toolstack.destroy(resident.live);
+    this.tell({ kind: 'destroyed', domid: dom, successor });
+  }
+
+  private tell(event: DomainEvent): void {
+    for (const listener of [...this.listeners]) listener(event);
+  }
+
+  /** xl's handle_domain_death. */
+  private afterShutdown(live: LiveDomain): void {
+    const resident = this.residents.get(live.domid);
+    if (resident === undefined || resident.live !== live || live.shutdown === null) return;
+    const { reason } = live.shutdown;
+    const { name } = resident.guest.config;
+    const who = `domain ${live.domid} (${name})`;
+    this.tell({ kind: 'shutdown', domid: live.domid, reason });
+    // Whoever asked for it goes on from here.
+    if (reason === 'suspend') return;
+    const why = reason === 'crash' || reason === 'watchdog' ? `: ${this.reasonOf(resident)}` : '';
+    const action = actionFor(resident.guest.config, reason);
+    this.note(`${who} has shut down: ${reason}${why}; action: ${action}`);
+    if (action.startsWith('coredump')) this.note(`${action}: no core is written: not supported yet`);
+    if (action === 'preserve') return;
+    if (!restarts(action)) {
+      this.remove(resident, null);
+      return;
+    }
+    if (action === 'rename-restart') this.keepAside(resident);
+    this.restart(resident, action === 'rename-restart');
+  }
+
+  private reasonOf(resident: Resident): string {
+    return this.host.hv.domain(resident.live.domid)?.crashReason ?? resident.output.lastWords() ?? 'no reason was given';
+  }
+
+  /** rename-restart: the dead domain stays under a name of its own (xl's preserve_domain, whose suffix is the time). */
+  private keepAside(resident: Resident): void {
+    const { toolstack, hv } = this.host;
+    const seconds = Math.floor(hv.wallclock.sec + this.now / 1e9);
+    const stamp = new Date(seconds * 1000).toISOString().replace(/[-:]/g, '').slice(0, 13);
+    const { name } = resident.guest.config;
+    const newName = `${name}-${stamp}Z`;
+    const { live } = resident;
+    renameDomain(toolstack.privcmd, toolstack.xs, live.domid, newName);
+    // The one that takes its place has its UUID.
+    const config = { ...live.config, name: newName, uuid: uuidOfName(newName) };
+    toolstack.setUuid(live, config);
+    this.residents.set(live.domid, { ...resident, hub: new ConsoleHub(), guest: { ...resident.guest, config } });
+  }
+
+  /** Builds the domain again; terminals stay attached to its console. */
+  private restart(resident: Resident, isKept: boolean): void {
+    const { toolstack } = this.host;
+    const old = resident.live;
+    if (!isKept) {
+      this.residents.delete(old.domid);
+      toolstack.destroy(old);
+    }
+    resident.output.restart();
+    try {
+      resident.live = toolstack.create(resident.guest.config, resident.guest.files, resident.output);
+    } catch (e) {
+      if (!isForUser(e)) throw e;
+      this.note(`${resident.guest.config.name} cannot be started again: ${e.message}`);
+      this.tell({ kind: 'destroyed', domid: old.domid, successor: null });
+      return;
+    }
+    resident.startedNs = this.now;
+    this.residents.set(resident.live.domid, resident);
+    this.tell({ kind: 'destroyed', domid: old.domid, successor: resident.live.domid });
+    this.note(`${resident.guest.config.name}: restarted as domain ${resident.live.domid}`);
+    toolstack.unpause(resident.live);
+  }
+}
