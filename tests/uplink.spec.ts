@@ -171,11 +171,11 @@ describe('an uplink', () => {
   it('says what is missing', async () => {
     await expect(machine('unix:/nowhere/x.sock')).rejects.toThrow('--uplink=unix:/nowhere/x.sock: connect ENOENT');
     const { PATH } = process.env;
-    process.env['PATH'] = scratch;
+    process.env.PATH = scratch;
     try {
       await expect(machine('passt')).rejects.toThrow('--uplink=passt: there is no passt in PATH; Debian has it in its package passt');
     } finally {
-      process.env['PATH'] = PATH;
+      process.env.PATH = PATH;
     }
   });
 });

@@ -6,6 +6,8 @@ import { type StreamPeer, Uplink } from './uplink.ts';
 import type { UplinkSpec } from './uplink-spec.ts';
 import { UserError } from './user-error.ts';
 
+/** Of what passt says while it runs. */
+const MAX_SAID = 4096;
 /** A child that cannot do its work ends at once; one that has lived so long is taken to work. */
 const PASST_START_MS = 300;
 
@@ -121,14 +123,15 @@ function startPasst(uplink: Uplink, args: readonly string[]): Promise<() => void
     // SAFE: Node makes a Socket of every 'pipe'.
     const socket = child.stdio[3] as Socket;
     let said = '';
+    let isUp = false;
     child.stderr?.setEncoding('utf8').on('data', (text: string) => {
-      said = (said + text).slice(-4096);
+      said = (said + text).slice(isUp ? -MAX_SAID : 0);
     });
     const lastWords = (): string => {
       const lines = said.split('\n').filter((l) => l.trim() !== '' && !l.startsWith('Failed to send'));
-      return lines.at(-1)?.trim() ?? 'it said nothing';
+      // At a mistake in its arguments it explains itself at length, and the mistake comes first.
+      return lines.at(isUp ? -1 : 0)?.trim() ?? 'it said nothing';
     };
-    let isUp = false;
     const ended = (why: string): void => {
       if (isUp) uplink.ended(why);
       else reject(new UserError(`--uplink=passt: ${why}`));
