@@ -62,7 +62,8 @@ export class Credit {
         const due = Math.max(next, state.windowStart + rate.usec * 1000);
         state.windowStart = due;
         this.cancel = this.timers.after(due - now, () => {
-          this.fill(rate);
+          // It may have been changed meanwhile.
+          if (this.rate !== null) this.fill(this.rate);
           this.wake();
         });
         return false;
