@@ -1,7 +1,7 @@
 // The console daemon against a guest's end of the ring.
 import { xencons_interface as layout, type PageView } from '@ringworld/abi';
 import { beforeEach, expect, test } from 'vitest';
-import { memoryPage } from '../xenstored/testing.ts';
+import { memoryPage } from '../xenstored/testing/ring.ts';
 import { logFileName } from './consoled.ts';
 import { DomainConsole } from './domain-console.ts';
 

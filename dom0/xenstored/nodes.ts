@@ -89,7 +89,8 @@ function create(a: Actor, path: string, value: string): void {
     writeNode(book, a, at, withChild(above, baseName(missing.at(-1)!)), true);
   } catch (e) {
     for (const name of written) deleteNode(book, a, name);
-    if (a.transaction !== null) a.transaction.hasFailed = true;
+    // What was written there cannot be unwritten.
+    if (a.transaction !== null && written.length > 0) a.transaction.hasFailed = true;
     throw e;
   }
 }

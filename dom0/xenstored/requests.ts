@@ -156,6 +156,12 @@ function introduce(r: Request): string {
   return OK;
 }
 
+function release(r: Request): void {
+  const domid = guestDomid(r);
+  if (!r.daemon.isIntroduced(domid)) throw new XsError('ENOENT');
+  r.daemon.release(domid);
+}
+
 /** A request that answers OK when it could be done. */
 const done = (act: (r: Request) => void) => (r: Request) => {
   act(r);
@@ -193,7 +199,7 @@ export const REQUESTS: Readonly<Record<number, RequestKind>> = {
   [XS_TRANSACTION_START]: { name: 'TRANSACTION_START', handle: transactionStart },
   [XS_TRANSACTION_END]: { name: 'TRANSACTION_END', handle: transactionEnd },
   [XS_INTRODUCE]: { name: 'INTRODUCE', privileged: true, handle: introduce },
-  [XS_RELEASE]: { name: 'RELEASE', privileged: true, handle: done((r) => r.daemon.release(guestDomid(r))) },
+  [XS_RELEASE]: { name: 'RELEASE', privileged: true, handle: done(release) },
   [XS_GET_DOMAIN_PATH]: { name: 'GET_DOMAIN_PATH', handle: (r) => `${domainPath(atoi(only(r)) >>> 0)}\0` },
   [XS_WRITE]: { name: 'WRITE', handle: write },
   [XS_MKDIR]: { name: 'MKDIR', handle: done((r) => makeNode(r.actor, path(r, only(r)))) },

@@ -4,7 +4,7 @@ import { beforeEach, expect, test } from 'vitest';
 import { XsClient } from './client.ts';
 import { encodeMessage } from './connection.ts';
 import { RingLink, RingTurns } from './ring-link.ts';
-import { Frontend, memoryPage } from './testing.ts';
+import { Frontend, memoryPage } from './testing/ring.ts';
 import { Xenstored } from './xenstored.ts';
 
 const FIELD = (f: 'req_prod' | 'rsp_prod' | 'rsp_cons' | 'error' | 'req_cons') => abi.xenstore_domain_interface.offset(f, 'x86_64');

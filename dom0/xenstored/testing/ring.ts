@@ -1,6 +1,6 @@
 // For specs: a page in plain memory, and a frontend that speaks through a store ring in it.
 import { xenstore_domain_interface as layout, type PageView, XENSTORE_RING_SIZE, xsd_sockmsg } from '@ringworld/abi';
-import { byteString, encodeMessage, HEADER_SIZE, type Message } from './connection.ts';
+import { byteString, encodeMessage, HEADER_SIZE, type Message } from '../connection.ts';
 
 export function memoryPage(bytes = new Uint8Array(4096)): PageView {
   const view = new DataView(bytes.buffer);
