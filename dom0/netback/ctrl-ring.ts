@@ -119,12 +119,16 @@ export class Control {
         if (a !== XEN_NETIF_CTRL_HASH_ALGORITHM_NONE && a !== XEN_NETIF_CTRL_HASH_ALGORITHM_TOEPLITZ) return INVALID;
         hash.algorithm = a;
         return DONE;
+      // The queue is named, but a grant serves all of them.
       case XEN_NETIF_CTRL_TYPE_GET_GREF_MAPPING_SIZE:
-        return this.shared.options.staticGrants === 0 ? UNSUPPORTED : { ...DONE, data: this.shared.options.staticGrants };
       case XEN_NETIF_CTRL_TYPE_ADD_GREF_MAPPING:
-        return this.shared.options.staticGrants === 0 ? UNSUPPORTED : this.changeStatics(a, b, (e) => this.addStatic(e.ref, e.flags));
-      case XEN_NETIF_CTRL_TYPE_DEL_GREF_MAPPING:
-        return this.shared.options.staticGrants === 0 ? UNSUPPORTED : this.changeStatics(a, b, (e) => this.removeStatic(e.ref));
+      case XEN_NETIF_CTRL_TYPE_DEL_GREF_MAPPING: {
+        const { staticGrants } = this.shared.options;
+        if (staticGrants === 0) return UNSUPPORTED;
+        if (a >= this.queues) return INVALID;
+        if (type === XEN_NETIF_CTRL_TYPE_GET_GREF_MAPPING_SIZE) return { ...DONE, data: staticGrants };
+        return type === XEN_NETIF_CTRL_TYPE_ADD_GREF_MAPPING ? this.addStatics(b, c) : this.removeStatics(b, c);
+      }
       default:
         return UNSUPPORTED;
     }
@@ -151,30 +155,54 @@ export class Control {
     return DONE;
   }
 
-  /** Each entry of the frontend's list gets a status of its own; the request fails when one of them did. */
-  private changeStatics(ref: number, count: number, change: (entry: { readonly ref: number; readonly flags: number }) => boolean): Outcome {
-    if (count * GREF_SIZE > PAGE) return INVALID;
+  /** All of the frontend's list, or none of it. */
+  private addStatics(ref: number, count: number): Outcome {
+    const { staticGrants } = this.shared.options;
+    const added: number[] = [];
+    const isRead = this.withList(ref, count, (entry) => {
+      if (this.addStatic(entry.ref, entry.flags)) added.push(entry.ref);
+      return null;
+    });
+    if (isRead && added.length === count) return DONE;
+    const isFull = this.statics.size >= staticGrants;
+    for (const r of added) this.removeStatic(r);
+    return isFull ? { status: XEN_NETIF_CTRL_STATUS_BUFFER_OVERFLOW } : INVALID;
+  }
+
+  /** Each entry gets a status of its own, and the answer says how many went; the request fails when one of them did. */
+  private removeStatics(ref: number, count: number): Outcome {
+    let removed = 0;
+    const isRead = this.withList(ref, count, (entry) => {
+      const isDone = this.removeStatic(entry.ref);
+      if (isDone) removed++;
+      return isDone ? XEN_NETIF_CTRL_STATUS_SUCCESS : XEN_NETIF_CTRL_STATUS_INVALID_PARAMETER;
+    });
+    return isRead && removed === count ? { ...DONE, data: removed } : { ...INVALID, data: removed };
+  }
+
+  /** Private copies of a list's entries; what `change` returns is written back as their status. False: the list cannot be had. */
+  private withList(
+    ref: number,
+    count: number,
+    change: (entry: { readonly ref: number; readonly flags: number }) => number | null,
+  ): boolean {
+    if (count * GREF_SIZE > PAGE) return false;
     let list: GrantMapping;
     try {
       // SAFE: any number may stand in a request; Xen checks it.
       list = this.shared.dom0.grants.map(this.dom, [ref as GrantRef]);
     } catch (e) {
-      if (e instanceof GrantError) return INVALID;
+      if (e instanceof GrantError) return false;
       throw e;
     }
     const page = list.page(0);
     const own = page.bytes(0, count * GREF_SIZE);
-    let result = DONE;
     for (let i = 0; i < count; i++) {
-      const entry = xen_netif_gref.decode('x86_64', own.subarray(i * GREF_SIZE, (i + 1) * GREF_SIZE));
-      const isDone = change(entry);
-      if (!isDone)
-        result = this.statics.size >= this.shared.options.staticGrants ? { status: XEN_NETIF_CTRL_STATUS_BUFFER_OVERFLOW } : INVALID;
-      const status = isDone ? XEN_NETIF_CTRL_STATUS_SUCCESS : XEN_NETIF_CTRL_STATUS_INVALID_PARAMETER;
-      page.setU16(i * GREF_SIZE + xen_netif_gref.offset('status', 'x86_64'), status);
+      const status = change(xen_netif_gref.decode('x86_64', own.subarray(i * GREF_SIZE, (i + 1) * GREF_SIZE)));
+      if (status !== null) page.setU16(i * GREF_SIZE + xen_netif_gref.offset('status', 'x86_64'), status);
     }
     list.unmap();
-    return result;
+    return true;
   }
 
   private addStatic(ref: number, flags: number): boolean {

@@ -576,7 +576,10 @@ describe('choices for study', () => {
     list.page.setU32(0, ref);
     list.page.setU16(4, 1);
     list.page.setU32(8, bufferRef);
-    expect(f.control(XEN_NETIF_CTRL_TYPE_ADD_GREF_MAPPING, listRef, 2).status).toBe(0);
+    expect(f.control(XEN_NETIF_CTRL_TYPE_ADD_GREF_MAPPING, 1, listRef, 2).status).toBe(XEN_NETIF_CTRL_STATUS_INVALID_PARAMETER);
+    expect(f.control(XEN_NETIF_CTRL_TYPE_ADD_GREF_MAPPING, 0, listRef, 2).status).toBe(0);
+    // All or none: the second time both are there already, and none is added.
+    expect(f.control(XEN_NETIF_CTRL_TYPE_ADD_GREF_MAPPING, 0, listRef, 2).status).toBe(XEN_NETIF_CTRL_STATUS_INVALID_PARAMETER);
     const packet = tcpPacket({ payload: 300 });
     data.page.writeBytes(100, packet);
     const { work } = world.dom0.observer;
@@ -591,9 +594,9 @@ describe('choices for study', () => {
     expect(q.rxResponse()).toMatchObject({ id: 5, status: 153 });
     expect(hex(buffer.page.bytes(0, 153))).toBe(hex(tcpPacket({ to: 1, payload: 99 })));
     expect([work.grant_map - before.grant_map, work.grant_copy - before.grant_copy]).toEqual([0, 0]);
-    expect(f.control(XEN_NETIF_CTRL_TYPE_DEL_GREF_MAPPING, listRef, 2).status).toBe(0);
+    expect(f.control(XEN_NETIF_CTRL_TYPE_DEL_GREF_MAPPING, 0, listRef, 2)).toEqual({ status: 0, data: 2 });
     expect(f.domain.flags(ref) & 0x18).toBe(0);
-    expect(f.control(XEN_NETIF_CTRL_TYPE_DEL_GREF_MAPPING, listRef, 2).status).toBe(XEN_NETIF_CTRL_STATUS_INVALID_PARAMETER);
+    expect(f.control(XEN_NETIF_CTRL_TYPE_DEL_GREF_MAPPING, 0, listRef, 2).status).toBe(XEN_NETIF_CTRL_STATUS_INVALID_PARAMETER);
   });
 
   it('everything is seen by who watches', () => {
