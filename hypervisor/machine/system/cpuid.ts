@@ -78,8 +78,12 @@ function xsaveLeaf(p: CpuProfile, subleaf: number, xcr0: number): CpuidRegisters
 /** Bits of an APIC ID that number the cores of a package. */
 const coreBits = (p: CpuProfile): number => Math.ceil(Math.log2(p.cores ?? 1));
 
+/** The leaves that look at ECX (SDM Vol 2A, CPUID; APM Vol 3, E.4); glibc asks the others with whatever is there. */
+const INDEXED: ReadonlySet<number> = new Set([4, 7, 0xb, 0xd, 0x8000_001d]);
+
 /** What a processor answers, without the bits that follow its control registers. */
-export function cpuidOf(p: CpuProfile, leaf: number, subleaf: number, apicId: number, xcr0 = 3): CpuidRegisters {
+export function cpuidOf(p: CpuProfile, leaf: number, ecx: number, apicId: number, xcr0 = 3): CpuidRegisters {
+  const subleaf = INDEXED.has(leaf) ? ecx : 0;
   const m = measured(p, leaf, subleaf);
   switch (leaf) {
     case 0:

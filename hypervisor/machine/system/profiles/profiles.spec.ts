@@ -105,6 +105,13 @@ describe('what kernels read', () => {
       [0, 0, 0, 0],
     ]);
   });
+  it('leaves without subleaves do not look at ECX (SDM Vol 2A, CPUID)', () => {
+    for (const p of Object.values(PROFILES))
+      for (const leaf of [0, 1, 2, 6, 0x8000_0000, 0x8000_0001, 0x8000_0002, 0x8000_0008])
+        expect(cpuidOf(p, leaf, 0x1234_5678, 0), `${p.name} ${leaf.toString(16)}`).toEqual(cpuidOf(p, leaf, 0, 0));
+    expect(cpuidOf(PROFILES.nehalem!, 4, 1, 0)).not.toEqual(cpuidOf(PROFILES.nehalem!, 4, 0, 0));
+  });
+
   it('leaf D follows XCR0, and names PKRU where it is', () => {
     const p = named('skylake-sp');
     expect(cpuidOf(p, 0xd, 0, 0, 3)).toEqual([0x203, 576, 0xa88, 0]);
