@@ -5,7 +5,7 @@ import { NETBACK_DEFAULTS, type NetbackOptions } from './options.ts';
 import { Shared } from './shared.ts';
 import { Vif } from './vif.ts';
 
-export { NETBACK_DEFAULTS, type NetbackOptions } from './options.ts';
+export { NETBACK_DEFAULTS, type NetbackOptions, parseNetbackOptions } from './options.ts';
 
 /** Registers the driver; interfaces are ports that `attach` puts on bridges. */
 export function startNetback(dom0: Dom0, attach: AttachPort, options: Partial<NetbackOptions> = {}): void {

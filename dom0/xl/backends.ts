@@ -2,7 +2,7 @@
 import { startBlkback } from '../blkback/index.ts';
 import { Screens } from '../fbback/index.ts';
 import type { Dom0 } from '../kernel/dom0.ts';
-import { startNetback } from '../netback/index.ts';
+import { type NetbackOptions, startNetback } from '../netback/index.ts';
 import { registerP9Back } from '../p9back/index.ts';
 import { type OpenStore, StoreError } from '../storage/block-store.ts';
 import type { Network } from '../switch/network.ts';
@@ -12,6 +12,8 @@ import { openNodeShare } from './node-share.ts';
 export interface BackendServices {
   /** For blkback: opens what was prepared (storage/storage.ts). */
   readonly openStore?: OpenStore;
+  /** Features that netback is not to offer, and its switches for study. */
+  readonly netback?: Partial<NetbackOptions>;
 }
 
 export const noStorage: OpenStore = () => {
@@ -26,7 +28,7 @@ export interface Backends {
 
 /** Called once, when the machine is switched on: every driver registers with dom0.backends. netback's interfaces go on `network.attach`. */
 export function startBackends(dom0: Dom0, network: Network, services: BackendServices): Backends {
-  startNetback(dom0, network.attach);
+  startNetback(dom0, network.attach, services.netback);
   registerP9Back(dom0, openNodeShare);
   startBlkback(dom0, services.openStore ?? noStorage);
   return { screens: new Screens(dom0) };

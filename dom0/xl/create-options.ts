@@ -1,5 +1,6 @@
 // The arguments of `ringworld create`: options, files and overrides, and the domains that they describe.
 import { parseArgs } from 'node:util';
+import { type NetbackOptions, parseNetbackOptions } from '../netback/index.ts';
 import type { DomainFiles } from '../toolstack/lifecycle.ts';
 import { type DomainConfig, parseOverride, parseXlcfg, readDomainConfig, type XlcfgSettings } from '../toolstack/xlcfg.ts';
 import { type NetOptions, parseNetOptions } from './net-options.ts';
@@ -32,6 +33,8 @@ export interface CreateOptions {
   readonly help: boolean;
   /** The latency model of disks whose setting has no model=. */
   readonly diskModel: string;
+  /** --netback: features and switches of the network backend. */
+  readonly netback: Partial<NetbackOptions>;
   /** --uplink, --capture, --wire; null when there is none of them. */
   readonly net: NetOptions | null;
   /** Leave it paused (in a host). */
@@ -60,7 +63,19 @@ export function parseEngine(command: string, text: string | undefined): EngineCh
 const SETTINGS = ['kernel', 'ramdisk', 'cmdline', 'extra', 'name', 'memory', 'maxmem', 'vcpus', 'maxvcpus'] as const;
 
 /** What a host has decided already, or cannot do for one command. */
-const OWN_MACHINE = ['timeout', 'cpus', 'engine', 'system-map', 'trace', 'json', 'verbose', 'uplink', 'capture', 'wire'] as const;
+const OWN_MACHINE = [
+  'timeout',
+  'cpus',
+  'engine',
+  'system-map',
+  'trace',
+  'json',
+  'verbose',
+  'uplink',
+  'capture',
+  'wire',
+  'netback',
+] as const;
 
 export function parseCreateArguments(args: string[]): CreateOptions {
   const { values, positionals } = parse(args);
@@ -79,6 +94,7 @@ export function parseCreateArguments(args: string[]): CreateOptions {
     verbose: values.verbose ?? false,
     help: values.help ?? false,
     diskModel: values['disk-model'] ?? 'ideal',
+    netback: values.netback === undefined ? {} : netbackOptions(values.netback),
     net: values.uplink || values.capture || values.wire ? parseNetOptions(values) : null,
     paused: values.paused ?? false,
     socket: values.socket ?? null,
@@ -93,6 +109,14 @@ export function parseCreateArguments(args: string[]): CreateOptions {
     overrides: positionals.filter(isOverride),
     settings,
   };
+}
+
+function netbackOptions(text: string): Partial<NetbackOptions> {
+  try {
+    return parseNetbackOptions(text);
+  } catch (e) {
+    throw new UserError(`create: --netback: ${e instanceof Error ? e.message : e}`);
+  }
 }
 
 function parse(args: string[]) {
@@ -114,6 +138,7 @@ function parse(args: string[]) {
         socket: text,
         timeout: text,
         'disk-model': text,
+        netback: text,
         uplink: { type: 'string', multiple: true },
         capture: { type: 'string', multiple: true },
         wire: { type: 'string', multiple: true },

@@ -85,7 +85,7 @@ export async function create(args: string[], observe?: (machine: Machine) => voi
     },
     outputs,
     note: complain,
-    services: { openStore: disks.open },
+    services: { openStore: disks.open, netback: options.netback },
     observe: (host) => {
       if (startTrace !== null) endTrace = startTrace(host);
     },
