@@ -7,6 +7,7 @@ import { gzipNode } from '../toolstack/decompress/gzip-node.ts';
 import { decompressorsWith } from '../toolstack/decompress/index.ts';
 import { Toolstack } from '../toolstack/lifecycle.ts';
 import { type BackendServices, startBackends } from './backends.ts';
+import { backgroundCompiler } from './node-jit.ts';
 import { UserError } from './user-error.ts';
 
 export interface Host {
@@ -59,7 +60,8 @@ export function switchOn(options: SwitchOnOptions): Host {
 
 function createMachineOrSay(ramMiB: number, cpus: number, engine: EngineKind) {
   try {
-    return createMachine({ ramBytes: ramMiB * 1024 * 1024, cpus, engine });
+    const background = engine === 'jit' ? backgroundCompiler() : undefined;
+    return createMachine({ ramBytes: ramMiB * 1024 * 1024, cpus, engine, ...(background === undefined ? {} : { background }) });
   } catch (e) {
     // What WebAssembly.Memory throws when the host does not give it.
     if (e instanceof RangeError) throw new UserError(`the host has no memory for a machine of ${ramMiB} MiB: ${e.message}`);

@@ -3,6 +3,7 @@
 import { Context } from './context.ts';
 import { EmulatedCpu } from './exec/cpu.ts';
 import { Engine, type EngineKind } from './exec/engine.ts';
+import type { BackgroundCompiler } from './exec/jit/background.ts';
 import { Ram } from './mmu/ram.ts';
 import { CONTEXT_SIZE, CPU_STRIDE } from './state.ts';
 import { type CpuProfile, defaultProfile, PROFILES } from './system/cpuid.ts';
@@ -20,6 +21,8 @@ export interface MachineOptions {
   readonly engine?: EngineKind;
   /** With the JIT: every block is compiled when it is first entered, for tests. */
   readonly eager?: boolean;
+  /** With the JIT: where hot code is compiled while the guest goes on. Left out, the guest waits for it. */
+  readonly background?: BackgroundCompiler;
 }
 
 const KIB = 1024;
@@ -47,9 +50,10 @@ export class Machine {
     const profile = typeof wanted === 'string' ? PROFILES[wanted] : wanted;
     if (!profile) throw new RangeError(`CPU profile '${wanted}' is not known: there are ${Object.keys(PROFILES).join(', ')}`);
     this.profile = profile;
-    this.engine = new Engine(this.ram, FIRST_CPU, arena, ARENA_SIZE, (feature) => profile.features.has(feature), {
+    this.engine = new Engine(this.ram, FIRST_CPU, arena, ARENA_SIZE, profile.features, {
       jit: (options.engine ?? 'jit') === 'jit',
       eager: options.eager ?? false,
+      ...(options.background === undefined ? {} : { background: options.background }),
     });
     for (let i = 0; i < options.cpus; i++) this.engine.cpus.push(new EmulatedCpu(this.engine, i, FIRST_CPU + i * CPU_STRIDE, profile));
     this.cpus = this.engine.cpus;

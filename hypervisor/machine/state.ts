@@ -83,20 +83,23 @@ export const HARDWARE = {
   ctx: 0x608, // u64
   scratch: 0x610, // u64: a linear address passed to a slow path
   scratchEa: 0x618, // u64: a linear address computed by an address record for the instruction record after it
+  /** What in an entry of the jump cache says which mode it belongs to: low bits of its `home` word (exec/jump-cache.ts). */
+  modeKey: 0x620, // u32
   /** 64-byte window in which accesses that cross a page, or touch a page with code or a device in it, are assembled. */
   bounce: 0x640,
   jumpCache: 0x1000,
-  tlb: 0x41000,
+  tlb: 0x101000,
 } as const;
 /**
- * Jump cache: 16384 entries of 16 bytes: RIP xor ctx u64, record u32. The entries of one linear page lie together, so that INVLPG can
- * clear them. (4096 entries in groups of 64 missed on 0.4 % of the instructions of a busybox shell loop, which cost it half its speed.)
+ * Jump cache: 65536 entries of 16 bytes: RIP xor ctx u64, record u32, home u32. The entries of one linear page lie together, so that
+ * INVLPG can clear them. (4096 entries in groups of 64 missed on 0.4 % of the instructions of a busybox shell loop, which cost it half
+ * its speed; 16384 missed 3000 times in each fork and exec.)
  */
-export const JUMP_CACHE_ENTRIES = 16384;
+export const JUMP_CACHE_ENTRIES = 65536;
 export const JUMP_CACHE_GROUP = 256;
 /** TLB: 2048 entries of 32 bytes: read tag u64, write tag u64, execute tag u64, addend u32 (host address minus low half of the linear one). */
 export const TLB_ENTRIES = 2048;
-export const CPU_STRIDE = 0x52000;
+export const CPU_STRIDE = 0x112000;
 
 /** Attribute bits of a segment register: bytes 5 and 6 of the descriptor, limit nibble taken out (SDM Vol 3A, 3.4.5). */
 export const SEG = {

@@ -9,6 +9,7 @@ import { IOAPIC_BASE, IoApic } from '../devices/ioapic.ts';
 import type { Lapic } from '../devices/lapic.ts';
 import { PicPair } from '../devices/pic.ts';
 import type { EngineKind } from '../exec/engine.ts';
+import type { BackgroundCompiler } from '../exec/jit/background.ts';
 import { Machine } from '../machine.ts';
 import { ApicBus } from './apic-bus.ts';
 import { BoardBus, BoardDma } from './bus.ts';
@@ -26,6 +27,8 @@ export interface BoardOptions {
   /** CPUID profile. */
   readonly profile?: string;
   readonly engine?: EngineKind;
+  /** See MachineOptions. */
+  readonly background?: BackgroundCompiler;
 }
 
 /** ROMs and video memory have this much between them. */
@@ -51,13 +54,14 @@ export class Board {
   private ending: BoardEnd | undefined;
 
   constructor(options: BoardOptions) {
-    const { ramBytes, cpus, profile, engine } = options;
+    const { ramBytes, cpus, profile, engine, background } = options;
     this.machine = new Machine({
       ramBytes: ramBytes + EXTRA_BYTES,
       cpus,
       contexts: 0,
       profile: bareProfile(profile, cpus),
       ...(engine === undefined ? {} : { engine }),
+      ...(background === undefined ? {} : { background }),
     });
     const { physical } = this.machine.engine;
     this.memoryMap = new MemoryMap(physical, ramBytes, () => {

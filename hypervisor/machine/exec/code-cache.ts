@@ -11,7 +11,7 @@ import type { ExecMode } from './mode.ts';
 import { REC, RECORD_SIZE, STOP } from './records.ts';
 
 const CHUNK_SHIFT = 12;
-const CHUNK = 1 << CHUNK_SHIFT;
+export const CHUNK = 1 << CHUNK_SHIFT;
 const SCRATCH = 0;
 export const RECORDS_PER_CHUNK = CHUNK / RECORD_SIZE;
 

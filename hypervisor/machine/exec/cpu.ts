@@ -33,7 +33,7 @@ import type { CodePage } from './code-cache.ts';
 import { decode } from './decode.ts';
 import { decodeAcross } from './decode-across.ts';
 import type { Engine } from './engine.ts';
-import { dropAllJumps, dropJumps, jumpAtRip, putJump } from './jump-cache.ts';
+import { dropAllJumps, dropJumps, homeOf, jumpAtRip, modeKey, putJump } from './jump-cache.ts';
 import { type ExecMode, fitsLimit } from './mode.ts';
 import { REC, STOP } from './records.ts';
 
@@ -114,10 +114,12 @@ export class EmulatedCpu extends Context implements SystemCpu {
     this.leaving = undefined;
     this.cutting = false;
     const { u32 } = this.ram;
+    const { jit } = this.engine;
     const fuelAt = (this.base + HARDWARE.fuel) >>> 2;
     while (this.leaving === undefined) {
       const left = deadline - this.cycles;
       if (left <= 0) return RunExit.deadline;
+      if (jit?.hasResults) jit.collect();
       // What changes requests, IF or the shadow comes back here: system instructions, device accesses, timers at the deadline.
       const asked = this.apic !== undefined && this.apic.requests !== 0 && !this.touchesDevice;
       if (asked && this.takeInterrupt()) continue;
@@ -310,12 +312,14 @@ export class EmulatedCpu extends Context implements SystemCpu {
       const { rip } = this;
       rec = this.find(rip, undefined);
       if (rec === 0) return 0;
-      putJump(ram, this.base, rip, rec);
+      putJump(ram, this.base, rip, rec, this.foundHome);
     }
     if (cut || ram.u8[rec + REC.left]! > budget) return this.find(this.rip, budget);
     return rec;
   }
 
+  /** The home of the block that find() came back with, for the jump cache. */
+  private foundHome = 0;
   /** Finds or translates the block at RIP. */
   private find(rip: Lin, limit: number | undefined): number {
     const { mode } = this;
@@ -332,6 +336,7 @@ export class EmulatedCpu extends Context implements SystemCpu {
     const frame = ((host - this.ram.base) >>> 12) as Mfn;
     for (;;) {
       const page = code.page(frame, (lin - offset) as Lin, mode);
+      this.foundHome = homeOf(host, this.u32(HARDWARE.modeKey));
       if (limit === undefined) {
         const known = page.blocks.get(offset);
         if (known !== undefined) {
@@ -339,11 +344,13 @@ export class EmulatedCpu extends Context implements SystemCpu {
           if (second === undefined) return known;
           const next = this.fetch((lin - offset + 4096) as Lin);
           if (next === 0) return 0;
+          this.foundHome = 0;
           if ((next - this.ram.base) >>> 12 === second) return known;
         }
       }
       const rec = translator.translate({ page, offset, limit, frameAt: this.frameAt });
       if (rec === 'fetch') return 0;
+      if (page.straddles.has(offset)) this.foundHome = 0;
       if (rec !== undefined) return rec;
       this.engine.resetCode();
     }
@@ -612,6 +619,7 @@ export class EmulatedCpu extends Context implements SystemCpu {
       if (slot < KNOWN_TAGS) this.knownTags[slot] = tag;
     }
     this.ram.u32[((this.base + HARDWARE.ctx) >>> 2) + 1] = tag << 20;
+    this.ram.u32[(this.base + HARDWARE.modeKey) >>> 2] = modeKey(this.mode);
   }
   private readonly knownTags = new Uint16Array(KNOWN_TAGS);
   private knownFor = -1;

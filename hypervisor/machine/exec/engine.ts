@@ -6,6 +6,7 @@ import { CPU_STRIDE } from '../state.ts';
 import { CodeCache } from './code-cache.ts';
 import type { EmulatedCpu } from './cpu.ts';
 import { Handlers } from './handlers.ts';
+import type { BackgroundCompiler } from './jit/background.ts';
 import { EAGER, Jit, type JitStatistics, PATIENT } from './jit/jit.ts';
 import { ModeTable } from './mode.ts';
 import { Translator } from './translator.ts';
@@ -19,7 +20,12 @@ export interface EngineOptions {
   readonly jit: boolean;
   /** Compile each block when it is first entered, for tests. */
   readonly eager?: boolean;
+  /** Compile beside the guest, instead of while it waits. */
+  readonly background?: BackgroundCompiler;
 }
+
+/** What CPUID promises, by name. */
+export type Features = Iterable<string> & { has(name: string): boolean };
 
 export interface EngineStatistics {
   /** Blocks and instructions translated for the interpreter. */
@@ -46,7 +52,8 @@ export class Engine {
   private readonly firstCpu: number;
 
   /** CPU state blocks begin at `firstCpu`, the code cache at `arena`; both are offsets in the machine's wasm memory. */
-  constructor(ram: Ram, firstCpu: number, arena: number, arenaSize: number, hasFeature: (name: string) => boolean, options: EngineOptions) {
+  constructor(ram: Ram, firstCpu: number, arena: number, arenaSize: number, features: Features, options: EngineOptions) {
+    const hasFeature = (name: string): boolean => features.has(name);
     this.ram = ram;
     this.physical = new PhysicalMap(ram);
     this.firstCpu = firstCpu;
@@ -57,7 +64,9 @@ export class Engine {
       commit: (cpu, host) => this.cpuAt(cpu).commit(host),
       segment: (cpu, access) => this.cpuAt(cpu).segmentFromCode(access),
     });
-    this.jit = options.jit ? new Jit(ram, this.code, this.handlers, options.eager ? EAGER : PATIENT) : undefined;
+    this.jit = options.jit
+      ? new Jit(ram, this.code, this.handlers, options.eager ? EAGER : PATIENT, [...features], options.background)
+      : undefined;
     this.translator = new Translator(ram, this.code, this.handlers, hasFeature, this.jit?.hotAfter ?? 0);
     ram.onCodeWrite = (at, length) => this.code.written(at, length);
     this.code.onProtect = (frame) => {

@@ -5,6 +5,7 @@ import type { AnyInsn } from '../isa/insn.ts';
 import type { Access, Subroutine } from '../stage/builder.ts';
 import { flagsFunction } from '../stage/jit-flags.ts';
 import { buildSubroutine, type HandlerMode, type OperandShape, type StagedOperand, TYPE, WasmBuilder } from '../stage/wasm-builder.ts';
+import { lookUp } from '../stage/wasm-direct.ts';
 import { HARDWARE, STATE } from '../state.ts';
 import { COUNT_HANDLER, FIRST_HANDLER, PARAM, REC, RECORD_SIZE, STOP, STOP_COUNT } from './records.ts';
 import { buildModule, type FuncBody, type FuncType, I32, I64, OP } from './wasm.ts';
@@ -42,6 +43,7 @@ const GATHER_AFTER = 64;
 /** Stores the live registers and returns the stop code, which is also the handler's index. */
 function stopHandler(code: number): FuncBody {
   const b = new WasmBuilder({ bits: 64, flat: true, stackSize: 8 }, 8, 0, false);
+  if (code === STOP.lookup) takeOverJump(b);
   const put = (param: number, op: number, offset: number) => {
     b.get(PARAM.cpu);
     b.get(param);
@@ -53,6 +55,32 @@ function stopHandler(code: number): FuncBody {
   put(PARAM.aux, OP.i32_store, STATE.flagAux);
   b.c32(code);
   return { type: TYPE.handler, locals: b.locals, code: b.code };
+}
+
+/**
+ * For a RIP that the jump cache holds for another context: where the TLB says that the page lies in the same frame here, and the mode is
+ * the same, the entry becomes this context's and the block is entered. The record is the branch's, as for the stop.
+ */
+function takeOverJump(b: WasmBuilder): void {
+  const rip = b.state(STATE.rip, 8);
+  b.pushJumpSlot(rip.local);
+  const slot = b.take(I32, 32);
+  // The context is in the top 12 bits: those of a canonical RIP are all like bit 47.
+  const key = b.xor(b.stateAt(slot, HARDWARE.jumpCache, 8), rip);
+  const isCanonical = b.eq(b.sar(b.shl(rip, b.k(16)), b.k(16)), rip);
+  b.if(b.and(b.eqz(b.shl(key, b.k(12))), isCanonical), () => {
+    const home = b.stateAt(slot, HARDWARE.jumpCache + 12, 4);
+    const { hit, host } = lookUp(b, rip, 'exec');
+    const here = b.or(b.and(host, b.k(0xfffff000)), b.state(HARDWARE.modeKey, 4));
+    b.if(b.and(hit, b.eq(home, here)), () => {
+      b.setStateAt(slot, HARDWARE.jumpCache, 8, b.xor(rip, b.state(HARDWARE.ctx, 8)));
+      const target = b.stateAt(slot, HARDWARE.jumpCache + 8, 4);
+      b.push32(target);
+      const record = b.local(I32);
+      b.set(record);
+      b.enter(record, true);
+    });
+  });
 }
 
 /** (cpu, rec): loads the live registers and runs the block at rec, which the caller has paid for. */
@@ -95,6 +123,10 @@ function countHandler(): FuncBody {
   b.enter(left, false);
   return { type: TYPE.handler, locals: b.locals, code: b.code };
 }
+
+/** The functions of regions as a module, for Handlers.placeModule(). */
+export const compileRegions = (funcs: readonly FuncBody[]): WebAssembly.Module =>
+  new WebAssembly.Module(buildModule(TYPES, FUNC_IMPORTS, [flagsFunction(), ...funcs], 'region'));
 
 export class Handlers {
   enter!: (cpu: number, rec: number) => number;
@@ -139,8 +171,16 @@ export class Handlers {
 
   /** Compiles regions into one module and puts them into their slots; the answer is the handler index of each. */
   placeRegions(slots: readonly number[], funcs: readonly FuncBody[]): number[] {
-    const exports = this.instantiate([flagsFunction(), ...funcs], 'region');
-    return slots.map((slot, i) => {
+    const began = performance.now();
+    const module = compileRegions(funcs);
+    this.compileMs += performance.now() - began;
+    return this.placeModule(slots, module);
+  }
+  /** The same for a module that compileRegions() made; its functions without a slot are left out. */
+  placeModule(slots: readonly (number | undefined)[], module: WebAssembly.Module): number[] {
+    const exports = this.link(module);
+    return slots.flatMap((slot, i) => {
+      if (slot === undefined) return [];
       this.table.set(REGIONS + slot, exports[`f${i + 1}`]);
       return REGIONS + slot;
     });
@@ -220,10 +260,15 @@ export class Handlers {
     for (let i = 0; i < funcs.length; i++) this.table.set(first + i, exports[`f${i}`]);
   }
 
-  private instantiate(funcs: readonly FuncBody[], name = 'handler'): WebAssembly.Exports & Record<string, unknown> {
+  private instantiate(funcs: readonly FuncBody[]): WebAssembly.Exports & Record<string, unknown> {
+    const began = performance.now();
+    const module = new WebAssembly.Module(buildModule(TYPES, FUNC_IMPORTS, funcs, 'handler'));
+    this.compileMs += performance.now() - began;
+    return this.link(module);
+  }
+  private link(module: WebAssembly.Module): WebAssembly.Exports & Record<string, unknown> {
     this.modules++;
     const began = performance.now();
-    const module = new WebAssembly.Module(buildModule(TYPES, FUNC_IMPORTS, funcs, name));
     const { exports } = new WebAssembly.Instance(module, { e: this.env });
     this.compileMs += performance.now() - began;
     return exports;

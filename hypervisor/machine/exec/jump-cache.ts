@@ -1,5 +1,9 @@
 // The jump cache finds the decoded block for a computed RIP without leaving threaded code. The slots for one linear page lie
 // together, so that a page's entries can be dropped when its translation or its code changes.
+//
+// An entry is good for one context (address space, privilege, mode). Most code is the same in all address spaces, though: an entry that
+// another context left is taken over when the TLB says that its page lies in the same frame here, and the mode is the same. That is
+// what the `home` word is for, and the handler of STOP.lookup does it (a fork and exec meets some 10,000 blocks in a new space).
 
 import { type Lin, linHi, linLo } from '../addresses.ts';
 import type { Ram } from '../mmu/ram.ts';
@@ -19,13 +23,23 @@ export function jumpSlot(rip: Lin): number {
   return groupOffset(rip) | (((offset ^ (offset >>> 8)) & (JUMP_CACHE_GROUP - 1)) << 4);
 }
 
+/** Modes and frames that an entry can be taken over for: their numbers must fit the word. */
+const MODE_BITS = 12;
+/** HARDWARE.modeKey for a mode; one that matches no entry where RIP is not the linear address. */
+export const modeKey = (mode: { readonly id: number; readonly csBase: number }): number =>
+  mode.csBase === 0 && mode.id < (1 << MODE_BITS) - 2 ? mode.id + 1 : (1 << MODE_BITS) - 1;
+/** The home of a block: its host page and its mode; 0 for one that nobody may take over. */
+export const homeOf = (hostPage: number, key: number): number =>
+  key === (1 << MODE_BITS) - 1 ? 0 : ((hostPage & ~((1 << MODE_BITS) - 1)) | key) >>> 0;
+
 /** rip must run in the current context of the CPU at `base`. */
-export function putJump(ram: Ram, base: number, rip: Lin, record: number): void {
+export function putJump(ram: Ram, base: number, rip: Lin, record: number, home: number): void {
   const slot = (base + HARDWARE.jumpCache + jumpSlot(rip)) >>> 2;
   const ctx = (base + HARDWARE.ctx) >>> 2;
   ram.u32[slot] = linLo(rip) ^ ram.u32[ctx]!;
   ram.u32[slot + 1] = linHi(rip) ^ ram.u32[ctx + 1]!;
   ram.u32[slot + 2] = record;
+  ram.u32[slot + 3] = home;
 }
 
 /** The record that the cache holds for the RIP of the CPU at `base` in its current context, or 0. */

@@ -342,12 +342,18 @@ export function operandShape(
   }
 }
 
+/** Where a page of code lies, as far as branches are concerned. */
+export interface CodeSite {
+  readonly lin: Lin;
+  readonly mode: Pick<ExecMode, 'bits' | 'csBase'>;
+}
+
 /** Where a relative branch at an offset of a page goes. */
-export function targetRip(d: Decoded, o: RelOperand, page: CodePage, offset: number): Lin {
+export function targetRip(d: Decoded, o: RelOperand, page: CodeSite, offset: number): Lin {
   return wrapRip(page.lin - page.mode.csBase + offset + d.length + o.disp, page.mode, d.opSize);
 }
 /** The same as an offset in the page; -1 when the instruction does not branch, or leaves the page. */
-export function branchOffset(d: Decoded, page: CodePage, offset: number): number {
+export function branchOffset(d: Decoded, page: CodeSite, offset: number): number {
   const o = d.operands.find((x) => x.kind === 'rel');
   if (!o) return -1;
   const target = targetRip(d, o, page, offset);
@@ -355,12 +361,12 @@ export function branchOffset(d: Decoded, page: CodePage, offset: number): number
 }
 
 /** RIP, EIP or IP arithmetic. */
-export function wrapRip(rip: number, mode: ExecMode, opSize = 8): Lin {
+export function wrapRip(rip: number, mode: Pick<ExecMode, 'bits'>, opSize = 8): Lin {
   if (mode.bits === 64) return rip as Lin;
   const v = rip >>> 0;
   return (opSize === 2 ? v & 0xffff : v) as Lin;
 }
-const inPage = (rip: Lin, page: CodePage): boolean => {
+const inPage = (rip: Lin, page: CodeSite): boolean => {
   const lin = rip + page.mode.csBase;
   return lin >= page.lin && lin < page.lin + 4096;
 };

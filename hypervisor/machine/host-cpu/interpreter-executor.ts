@@ -153,7 +153,7 @@ function runCase(cpu: EmulatedCpu, c: Case, slice: number): Outcome | undefined 
 /** With all CPUID features present. */
 function createCpu(jit = false): EmulatedCpu {
   const ram = new Ram(MIB, ARENA + ARENA_SIZE);
-  const engine = new Engine(ram, FIRST_CPU, ARENA, ARENA_SIZE, () => true, { jit, eager: true });
+  const engine = new Engine(ram, FIRST_CPU, ARENA, ARENA_SIZE, Object.assign([], { has: () => true }), { jit, eager: true });
   const cpu = new EmulatedCpu(engine, 0, FIRST_CPU, withFeatures(defaultProfile, [...IMPLEMENTED]));
   engine.cpus.push(cpu);
   mapPages(ram);

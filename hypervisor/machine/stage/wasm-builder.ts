@@ -507,32 +507,7 @@ export class WasmBuilder extends WasmValues implements Builder<Val, XVal> {
     this.push64(rip);
     this.set(target);
     const slot = this.local(I32);
-    // Slot of the jump cache; jumpSlot() in exec/jump-cache.ts computes the same.
-    const page = this.local(I32);
-    const offset = this.local(I32);
-    this.get(target);
-    this.c64(12n);
-    this.op(OP.i64_shr_u, OP.i32_wrap_i64);
-    this.tee(page);
-    this.get(page);
-    this.c32(6);
-    this.op(OP.i32_shr_u, OP.i32_xor);
-    this.c32(JUMP_CACHE_ENTRIES / JUMP_CACHE_GROUP - 1);
-    this.op(OP.i32_and);
-    this.c32(Math.log2(JUMP_CACHE_GROUP * 16));
-    this.op(OP.i32_shl);
-    this.get(target);
-    this.op(OP.i32_wrap_i64);
-    this.c32(0xfff);
-    this.op(OP.i32_and);
-    this.tee(offset);
-    this.get(offset);
-    this.c32(8);
-    this.op(OP.i32_shr_u, OP.i32_xor);
-    this.c32(JUMP_CACHE_GROUP - 1);
-    this.op(OP.i32_and);
-    this.c32(4);
-    this.op(OP.i32_shl, OP.i32_or);
+    this.pushJumpSlot(target);
     this.get(PARAM.cpu);
     this.op(OP.i32_add);
     this.set(slot);
@@ -548,6 +523,34 @@ export class WasmBuilder extends WasmValues implements Builder<Val, XVal> {
     this.throughJumpCache(target, slot, false);
     this.close();
     this.lookup(target);
+  }
+  /** Pushes the slot of the jump cache for the RIP in a local, relative to HARDWARE.jumpCache; jumpSlot() in exec/jump-cache.ts computes the same. */
+  pushJumpSlot(rip: number): void {
+    const page = this.local(I32);
+    const offset = this.local(I32);
+    this.get(rip);
+    this.c64(12n);
+    this.op(OP.i64_shr_u, OP.i32_wrap_i64);
+    this.tee(page);
+    this.get(page);
+    this.c32(6);
+    this.op(OP.i32_shr_u, OP.i32_xor);
+    this.c32(JUMP_CACHE_ENTRIES / JUMP_CACHE_GROUP - 1);
+    this.op(OP.i32_and);
+    this.c32(Math.log2(JUMP_CACHE_GROUP * 16));
+    this.op(OP.i32_shl);
+    this.get(rip);
+    this.op(OP.i32_wrap_i64);
+    this.c32(0xfff);
+    this.op(OP.i32_and);
+    this.tee(offset);
+    this.get(offset);
+    this.c32(8);
+    this.op(OP.i32_shr_u, OP.i32_xor);
+    this.c32(JUMP_CACHE_GROUP - 1);
+    this.op(OP.i32_and);
+    this.c32(4);
+    this.op(OP.i32_shl, OP.i32_or);
   }
   /** Enters the block that the jump cache has for a RIP; falls through to a lookup stop. */
   protected throughJumpCache(rip: number, slot: number, refund: boolean): void {

@@ -31,11 +31,11 @@ function linear(b: WasmBuilder, { seg, offset, write }: DirectAccess<Val>, flat:
 }
 
 /** Whether the TLB holds the page of a linear address for the access, and the host address if it does. Tlb.slot() has the same hash. */
-function lookUp(b: WasmBuilder, lin: Val, write: boolean): { readonly hit: Val; readonly host: Val } {
+export function lookUp(b: WasmBuilder, lin: Val, access: 'read' | 'write' | 'exec'): { readonly hit: Val; readonly host: Val } {
   const page = b.shr(lin, b.k(12));
   const hash = b.and(b.add(page, b.shr(b.zext(page, 4), b.k(Math.log2(TLB_ENTRIES)))), b.k(TLB_ENTRIES - 1));
   const entry = b.shl(hash, b.k(5));
-  const tag = b.stateAt(entry, HARDWARE.tlb + (write ? 8 : 0), 8);
+  const tag = b.stateAt(entry, HARDWARE.tlb + (access === 'read' ? 0 : access === 'write' ? 8 : 16), 8);
   const hit = b.eq(tag, b.or(page, b.state(HARDWARE.ctx, 8)));
   b.push32(lin);
   b.get(PARAM.cpu);
@@ -58,7 +58,7 @@ export function direct(
   const { addrSize } = b.mode;
   const place = (access: DirectAccess<Val>, most: Val): { readonly count: Val; readonly host: Val } => {
     const { lin, room } = linear(b, access, flat);
-    const { hit, host } = lookUp(b, lin, access.write);
+    const { hit, host } = lookUp(b, lin, access.write ? 'write' : 'read');
     let bytes = b.sub(b.k(PAGE), b.and(lin, b.k(PAGE - 1)));
     if (room !== undefined) bytes = min(b, bytes, room);
     if (addrSize !== 8) bytes = min(b, bytes, b.sub(b.k(1n << BigInt(addrSize * 8)), access.offset));

@@ -6,6 +6,7 @@ import type { Lin, Maddr } from '../../addresses.ts';
 import { RunExit } from '../../cpu-api.ts';
 import { RAX, RBX, RCX, RDI, RSI, RSP, STATE } from '../../state.ts';
 import { flat64 } from '../flat64.ts';
+import { type BackgroundCompiler, type CompileRequest, type CompileResult, serveCompileRequest } from './background.ts';
 
 const EAGER = { engine: 'jit', eager: true } as const;
 const eager = () => flat64(undefined, EAGER);
@@ -282,4 +283,111 @@ describe('room', () => {
       expect([t.cpu.reg(RCX), t.cpu.cycles]).toEqual([0n, 3001]);
     }
   });
+});
+
+describe('compiled beside the guest', () => {
+  /** A thread that works when it is told to. The request goes through a copy, as to a thread. */
+  class Later implements BackgroundCompiler {
+    readonly requests: CompileRequest[] = [];
+    private readonly results: CompileResult[] = [];
+    get hasResults(): boolean {
+      return this.results.length > 0;
+    }
+    submit(request: CompileRequest): void {
+      this.requests.push(structuredClone(request));
+    }
+    poll(): CompileResult | undefined {
+      return this.results.shift();
+    }
+    work(): void {
+      for (const r of this.requests.splice(0)) this.results.push(serveCompileRequest(r));
+    }
+  }
+  /** add rax, rcx; dec rcx; jnz; ud2 */
+  const sum = [0x48, 0x01, 0xc8, 0x48, 0xff, 0xc9, JNZ, 0xf8, ...UD2];
+
+  it('a loop is interpreted until its code is there, and counts the same', () => {
+    const background = new Later();
+    const t = flat64(undefined, { ...EAGER, background });
+    for (const isThere of [false, true]) {
+      t.cpu.setReg(RAX, 0n);
+      t.cpu.setReg(RCX, 1000n);
+      if (!isThere) t.run(CODE, sum, 1e9);
+      else {
+        t.cpu.rip = CODE as Lin;
+        t.cpu.cycles = 0;
+        t.cpu.run(1e9);
+      }
+      expect([t.cpu.reg(RAX), t.cpu.cycles]).toEqual([500_500n, 3001]);
+      expect((t.machine.engine.jit?.statistics.regions ?? 0) > 0).toBe(isThere);
+      background.work();
+    }
+    // What asked once does not ask again.
+    expect(background.requests).toEqual([]);
+  });
+
+  it('is not used when the code has changed meanwhile', () => {
+    const background = new Later();
+    const t = flat64(undefined, { ...EAGER, background });
+    t.run(CODE, [...movEaxImm(1), ...UD2]);
+    t.machine.ram.writeBytes(CODE as Maddr, Uint8Array.from(movEaxImm(2)));
+    background.work();
+    t.cpu.rip = CODE as Lin;
+    t.cpu.run(1e6);
+    expect(t.cpu.reg(RAX)).toBe(2n);
+    expect(t.machine.engine.jit?.statistics.regions).toBe(0);
+  });
+});
+
+describe('a block that the jump cache holds for another address space', () => {
+  /** CALL CODE+0x100, which is MOV EAX, n; RET, through a register, so that the jump cache is asked. */
+  const caller = [0xff, 0xd3, ...UD2];
+  const CALLEE = CODE + 0x1000;
+  const ROOT_2 = 0xb0000;
+  const twoSpaces = (t: ReturnType<typeof flat64>, other: number): void => {
+    const { ram } = t.machine;
+    for (let i = 0; i < 4; i++) ram.copy((ROOT_2 + i * 0x1000) as Maddr, (0x1000 + i * 0x1000) as Maddr, 4096);
+    ram.write32(ROOT_2 as Maddr, (ROOT_2 + 0x1000) | 7);
+    ram.write32((ROOT_2 + 0x1000) as Maddr, (ROOT_2 + 0x2000) | 7);
+    ram.write32((ROOT_2 + 0x2000) as Maddr, (ROOT_2 + 0x3000) | 7);
+    ram.write32((ROOT_2 + 0x3000 + (CALLEE >>> 12) * 8) as Maddr, other);
+    ram.writeBytes(CALLEE as Maddr, Uint8Array.from([...movEaxImm(1), ...RET]));
+    ram.writeBytes(0x90000 as Maddr, Uint8Array.from([...movEaxImm(2), ...RET]));
+    t.cpu.setReg(RBX, BigInt(CALLEE));
+  };
+  const runIn = (t: ReturnType<typeof flat64>, root: number): RunExit => {
+    // New each time: nothing of the space is known.
+    t.cpu.loadCr3(root, false);
+    return t.run(CODE, caller);
+  };
+
+  it.each([{ engine: 'interp' }, { engine: 'jit', eager: true }] as const)(
+    'is run when its page lies in the same frame here ($engine)',
+    (o) => {
+      const t = flat64(undefined, o);
+      twoSpaces(t, CALLEE | 7);
+      for (const root of [0x1000, ROOT_2, 0x1000, ROOT_2]) {
+        expect([runIn(t, root), t.cpu.event.vector, t.cpu.reg(RAX), t.cpu.cycles]).toEqual([RunExit.exception, 6, 1n, 4]);
+      }
+    },
+  );
+  it.each([{ engine: 'interp' }, { engine: 'jit', eager: true }] as const)(
+    'is not run when it lies in another, or in none ($engine)',
+    (o) => {
+      const t = flat64(undefined, o);
+      twoSpaces(t, 0x90000 | 7);
+      for (const [root, value] of [
+        [0x1000, 1n],
+        [ROOT_2, 2n],
+        [0x1000, 1n],
+        [ROOT_2, 2n],
+      ] as const) {
+        runIn(t, root);
+        expect(t.cpu.reg(RAX)).toBe(value);
+      }
+      t.machine.ram.write32((ROOT_2 + 0x3000 + (CALLEE >>> 12) * 8) as Maddr, 0);
+      expect(runIn(t, ROOT_2)).toBe(RunExit.exception);
+      expect([t.cpu.event.vector, t.cpu.rip]).toEqual([14, CALLEE]);
+    },
+  );
 });

@@ -9,7 +9,10 @@ import type { CodeCache, CodePage } from '../code-cache.ts';
 import { type Handlers, REGION_SLOTS } from '../handlers.ts';
 import { COUNT_HANDLER, REC } from '../records.ts';
 import type { FuncBody } from '../wasm.ts';
+import type { BackgroundCompiler, CompileResult } from './background.ts';
 import { emitRegion } from './emit.ts';
+import { LivePage } from './live-page.ts';
+import { imageOf, type PageImage } from './page-image.ts';
 import { collectRegion } from './region.ts';
 
 export interface JitPolicy {
@@ -22,6 +25,8 @@ export interface JitPolicy {
 }
 export const PATIENT: JitPolicy = { hotAfter: 3000, againAfter: 500, batch: 32 };
 export const EAGER: JitPolicy = { hotAfter: 1, againAfter: 1, batch: 1 };
+/** Count of a block that is being compiled. */
+const NEVER_AGAIN = 0x7fffffff;
 /** Modules alive at a time: each holds a copy of the handler table. */
 const MAX_MODULES = 600;
 
@@ -54,9 +59,23 @@ export class Jit {
   private modules = 0;
 
   private readonly policy: JitPolicy;
+  private readonly background: BackgroundCompiler | undefined;
+  private readonly features: readonly string[];
+  private readonly inFlight = new Map<number, readonly Compiled[]>();
+  private nextId = 0;
 
-  constructor(ram: Ram, code: CodeCache, handlers: Handlers, policy: JitPolicy) {
+  /** `features`: of the CPU, for `background`. */
+  constructor(
+    ram: Ram,
+    code: CodeCache,
+    handlers: Handlers,
+    policy: JitPolicy,
+    features: readonly string[],
+    background?: BackgroundCompiler,
+  ) {
     this.policy = policy;
+    this.features = features;
+    this.background = background;
     this.ram = ram;
     this.code = code;
     this.handlers = handlers;
@@ -74,13 +93,15 @@ export class Jit {
     const known = this.waiting.has(rec);
     this.waiting.add(rec);
     this.ram.u32[(rec + REC.imm) >>> 2] = this.policy.againAfter;
-    if (known || this.waiting.size >= this.policy.batch) this.compile();
-  }
-
-  private compile(): void {
+    if (!known && this.waiting.size < this.policy.batch) return;
     const batch = [...this.waiting];
     this.waiting.clear();
-    if (this.modules >= MAX_MODULES || REGION_SLOTS - this.slots.length + this.free.length < batch.length) this.evict();
+    if (this.background) this.submit(batch, this.background);
+    else this.compile(batch);
+  }
+
+  private compile(batch: readonly number[]): void {
+    this.makeRoom(batch.length);
     const began = performance.now();
     const bodies: FuncBody[] = [];
     const compiled: Compiled[] = [];
@@ -88,7 +109,7 @@ export class Jit {
       const page = this.code.owner(head);
       const offset = this.ram.u16[(head + REC.pageOffset) >>> 1]!;
       if (page.dead || page.blocks.get(offset) !== head) continue;
-      const region = collectRegion(this.ram, this.handlers.endsBlock, page, offset);
+      const region = collectRegion(new LivePage(this.ram, this.handlers.endsBlock, page), offset);
       if (!region) continue;
       const body = emitRegion(region);
       for (const b of region.blocks) this.statistics.instructions += b.insns.length;
@@ -99,13 +120,71 @@ export class Jit {
     this.statistics.emitMs += performance.now() - began;
     if (bodies.length === 0) return;
     const slots = compiled.map((c) => this.take(c));
-    const indices = this.handlers.placeRegions(slots, bodies);
+    this.install(compiled, this.handlers.placeRegions(slots, bodies));
+  }
+  private makeRoom(count: number): void {
+    if (this.modules >= MAX_MODULES || REGION_SLOTS - this.slots.length + this.free.length < count) this.evict();
+  }
+  private install(compiled: readonly Compiled[], handlers: readonly number[]): void {
     compiled.forEach(({ head }, i) => {
-      this.ram.u32[head >>> 2] = indices[i]!;
+      this.ram.u32[head >>> 2] = handlers[i]!;
     });
     this.modules++;
     this.statistics.modules++;
     this.statistics.regions += compiled.length;
+  }
+
+  /** Sends a batch to be compiled elsewhere; its blocks go on being interpreted, and do not ask again. */
+  private submit(batch: readonly number[], background: BackgroundCompiler): void {
+    const compiled: Compiled[] = [];
+    const images: PageImage[] = [];
+    const indexOf = new Map<CodePage, number>();
+    const heads: [number, number][] = [];
+    for (const head of batch) {
+      const page = this.code.owner(head);
+      const offset = this.ram.u16[(head + REC.pageOffset) >>> 1]!;
+      if (page.dead || page.blocks.get(offset) !== head) continue;
+      let index = indexOf.get(page);
+      if (index === undefined) {
+        index = images.push(imageOf(this.ram, page)) - 1;
+        indexOf.set(page, index);
+      }
+      this.ram.u32[(head + REC.imm) >>> 2] = NEVER_AGAIN;
+      heads.push([index, offset]);
+      compiled.push({ page, head });
+    }
+    if (heads.length === 0) return;
+    const id = this.nextId++;
+    this.inFlight.set(id, compiled);
+    background.submit({ id, pages: images, heads, endsBlock: this.handlers.endsBlock, features: this.features });
+  }
+
+  /** Puts into place what has been compiled elsewhere. No threaded code is running. */
+  collect(): void {
+    for (let r = this.background?.poll(); r !== undefined; r = this.background?.poll()) this.accept(r);
+  }
+  get hasResults(): boolean {
+    return this.background?.hasResults === true;
+  }
+  private accept(r: CompileResult): void {
+    const asked = this.inFlight.get(r.id);
+    this.inFlight.delete(r.id);
+    this.statistics.emitMs += r.ms;
+    // What changed meanwhile is not installed.
+    const good = r.done.map((i) => {
+      const c = asked?.[i];
+      return c !== undefined && !c.page.dead && this.ram.u32[c.head >>> 2] === COUNT_HANDLER ? c : undefined;
+    });
+    const compiled = good.filter((c) => c !== undefined);
+    if (compiled.length === 0) return;
+    this.statistics.instructions += r.instructions;
+    this.statistics.bytes += r.bytes;
+    this.makeRoom(compiled.length);
+    const indices = this.handlers.placeModule(
+      good.map((c) => (c === undefined ? undefined : this.take(c))),
+      r.module,
+    );
+    this.install(compiled, indices);
   }
   private take(c: Compiled): number {
     const slot = this.free.pop() ?? this.slots.length;
@@ -145,6 +224,7 @@ export class Jit {
   /** All records are gone. */
   reset(): void {
     this.waiting.clear();
+    this.inFlight.clear();
     this.clear();
     this.handlers.renew();
   }

@@ -4,11 +4,10 @@
 // The interpreter's blocks overlap (a branch into the middle of one begins another); here every instruction belongs to one block.
 
 import type { Decoded } from '../../isa/decoded.ts';
-import type { Ram } from '../../mmu/ram.ts';
-import type { CodePage } from '../code-cache.ts';
 import { decode } from '../decode.ts';
-import { REC, RECORD_SIZE, STOP } from '../records.ts';
-import { branchOffset } from '../translator.ts';
+import type { ExecMode } from '../mode.ts';
+import { RECORD_SIZE, STOP } from '../records.ts';
+import { branchOffset, type CodeSite } from '../translator.ts';
 
 /** More instructions than this are left to other regions. */
 const MAX_INSTRUCTIONS = 320;
@@ -38,8 +37,25 @@ export interface RegionBlock {
   readonly onward: number;
 }
 
+/** A page of decoded code as regions are made of it: the code cache's own, or a copy in another thread (page-image.ts). */
+export interface RegionSource extends CodeSite {
+  readonly mode: Pick<ExecMode, 'bits' | 'flat' | 'stackSize' | 'csBase' | 'has'>;
+  /** Record that begins the block at a page offset, and the offsets of those that run into the next page. */
+  readonly blocks: ReadonlyMap<number, number>;
+  readonly straddles: { has(offset: number): boolean };
+  /** The page's bytes begin at `at` in `bytes`. */
+  readonly bytes: Uint8Array;
+  readonly at: number;
+  /** Members of a record. */
+  handler(rec: number): number;
+  length(rec: number): number;
+  left(rec: number): number;
+  /** Whether control never runs on after a handler. */
+  endsBlock(handler: number): boolean;
+}
+
 export interface Region {
-  readonly page: CodePage;
+  readonly page: RegionSource;
   /** Record by which the region is entered. */
   readonly head: number;
   /** The first one is the head. */
@@ -50,7 +66,7 @@ export interface Region {
 }
 
 // TOUR add 70: What is compiled together: what the interpreter has already been through, from the hot block on, inside its page.
-export function collectRegion(ram: Ram, endsBlock: Uint8Array, page: CodePage, headOffset: number): Region | undefined {
+export function collectRegion(page: RegionSource, headOffset: number): Region | undefined {
   const head = page.blocks.get(headOffset);
   if (head === undefined || page.straddles.has(headOffset)) return undefined;
   const insns = new Map<number, RegionInsn>();
@@ -63,7 +79,7 @@ export function collectRegion(ram: Ram, endsBlock: Uint8Array, page: CodePage, h
     const start = page.blocks.get(next);
     if (seen.has(next) || start === undefined || page.straddles.has(next)) continue;
     seen.add(next);
-    const end = walk(ram, endsBlock, page, start + RECORD_SIZE, next, insns, onward);
+    const end = walk(page, start + RECORD_SIZE, next, insns, onward);
     if (end >= 0) work.unshift(end);
     for (let offset = next, i = insns.get(offset); i && !seen.has(offset + 0x10000); i = insns.get(offset)) {
       seen.add(offset + 0x10000);
@@ -87,32 +103,23 @@ export function collectRegion(ram: Ram, endsBlock: Uint8Array, page: CodePage, h
 }
 
 /** Follows the records of one block; the offset at which it runs on elsewhere in the page, or -1. */
-function walk(
-  ram: Ram,
-  endsBlock: Uint8Array,
-  page: CodePage,
-  first: number,
-  from: number,
-  insns: Map<number, RegionInsn>,
-  onward: Map<number, number>,
-): number {
-  const bytes = ram.base + page.frame * 4096;
+function walk(page: RegionSource, first: number, from: number, insns: Map<number, RegionInsn>, onward: Map<number, number>): number {
   let offset = from;
   for (let rec = first; ; rec += RECORD_SIZE) {
-    const handler = ram.u32[rec >>> 2]!;
-    const length = ram.u8[rec + REC.length]!;
+    const handler = page.handler(rec);
+    const length = page.length(rec);
     if (handler !== STOP.system && length === 0) {
       onward.set(offset, rec);
       return offset < 4096 ? offset : -1;
     }
     if (insns.has(offset)) return -1;
-    const left = ram.u8[rec + REC.left]!;
-    const d = handler === STOP.system ? undefined : decode(ram.u8, bytes + offset, 4096 - offset, page.mode);
+    const left = page.left(rec);
+    const d = handler === STOP.system ? undefined : decode(page.bytes, page.at + offset, 4096 - offset, page.mode);
     if (d === undefined || typeof d === 'string') {
       insns.set(offset, { offset, rec, left, length, decoded: undefined, ends: true, target: -1, isCall: false, isReturn: false });
       return -1;
     }
-    const ends = endsBlock[handler] === 1;
+    const ends = page.endsBlock(handler);
     const { mnemonic } = d.insn;
     const target = branchOffset(d, page, offset);
     insns.set(offset, { offset, rec, left, length, decoded: d, ends, target, isCall: mnemonic === 'CALL', isReturn: mnemonic === 'RET' });
