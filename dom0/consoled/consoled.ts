@@ -113,7 +113,12 @@ export class Consoled {
   /** A further console. The nodes of the first one lie in the same place, but its frontend has no state and is never connected here. */
   private device(node: BackendNode): BackendDevice {
     if (node.devid === 0) return { connect: () => {}, disconnect: () => {}, remove: () => {} };
-    const console = new DomainConsole(null, null, this.options(node.frontend, node.devid, node.frontendPath));
+    const console = new DomainConsole(null, null, {
+      ...this.options(node.frontend, node.devid, node.frontendPath),
+      // From the backend's directory, where the guest cannot write.
+      name: node.read('name') ?? '',
+      socketPath: node.read('connection') === 'socket' ? node.read('path') : null,
+    });
     this.add(node.frontend, console);
     return {
       connect: () => {

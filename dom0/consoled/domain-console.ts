@@ -25,6 +25,8 @@ export interface ConsoleOptions {
   /** The domain's name and, for a channel, the console's. */
   readonly domainName?: string;
   readonly name?: string;
+  /** Where a channel with connection=socket is to be listened for. */
+  readonly socketPath?: string | null;
   /** The bound of everything that is kept: scrollback, each viewer's queue, typed input. */
   readonly limit?: number;
 }
@@ -37,12 +39,14 @@ export class DomainConsole {
   readonly devid: number;
   readonly domainName: string;
   readonly name: string;
+  readonly socketPath: string | null;
   readonly limit: number;
   private readonly viewers: Viewers;
   /** While it has no room the output stays in the ring, and so, in the end, the guest waits. */
   private readonly sink: ConsoleSink | null;
   private channel: ConsoleChannel | null;
   private log: ConsoleSink | null = null;
+  private closing: () => void = () => {};
 
   constructor(channel: ConsoleChannel | null, sink: ConsoleSink | null = null, options: ConsoleOptions = {}) {
     this.channel = channel;
@@ -51,6 +55,7 @@ export class DomainConsole {
     this.devid = options.devid ?? 0;
     this.domainName = options.domainName ?? '';
     this.name = options.name ?? '';
+    this.socketPath = options.socketPath ?? null;
     this.limit = options.limit ?? DEFAULT_LIMIT;
     this.viewers = new Viewers(this.limit);
   }
@@ -85,6 +90,11 @@ export class DomainConsole {
   /** The last output: a copy. */
   scrollback(): Uint8Array {
     return this.viewers.scrollback.bytes().slice();
+  }
+
+  /** Called when the console goes for good. */
+  onClose(told: () => void): void {
+    this.closing = told;
   }
 
   /** Gets all output, and never holds it up. */
@@ -132,6 +142,8 @@ export class DomainConsole {
     this.viewers.end();
     this.log?.end?.();
     this.log = null;
+    this.closing();
+    this.closing = () => {};
   }
 
   private room(): number {

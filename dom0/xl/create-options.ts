@@ -5,6 +5,7 @@ import type { DomainFiles } from '../toolstack/lifecycle.ts';
 import { type DomainConfig, parseOverride, parseXlcfg, readDomainConfig, type XlcfgSettings } from '../toolstack/xlcfg.ts';
 import { type NetOptions, parseNetOptions } from './net-options.ts';
 import { readInputFile } from './node-files.ts';
+import { checkShareFolder } from './node-share.ts';
 import { UserError } from './user-error.ts';
 
 /** A domain to be: what it is and where that was said. */
@@ -37,6 +38,8 @@ export interface CreateOptions {
   readonly netback: Partial<NetbackOptions>;
   /** --uplink, --capture, --wire; null when there is none of them. */
   readonly net: NetOptions | null;
+  /** --log-dir: a folder in which each console is logged. */
+  readonly logDir: string | null;
   /** Leave it paused (in a host). */
   readonly paused: boolean;
   /** The host's socket, where one is named. */
@@ -96,6 +99,7 @@ export function parseCreateArguments(args: string[]): CreateOptions {
     diskModel: values['disk-model'] ?? 'ideal',
     netback: values.netback === undefined ? {} : netbackOptions(values.netback),
     net: values.uplink || values.capture || values.wire ? parseNetOptions(values) : null,
+    logDir: values['log-dir'] ?? null,
     paused: values.paused ?? false,
     socket: values.socket ?? null,
     needsOwnMachine: OWN_MACHINE.some((name) => values[name] !== undefined),
@@ -136,6 +140,7 @@ function parse(args: string[]) {
         help: flag('h'),
         paused: flag('p'),
         socket: text,
+        'log-dir': text,
         timeout: text,
         'disk-model': text,
         netback: text,
@@ -196,6 +201,7 @@ function readGuest(file: string | null, options: CreateOptions, warn: (line: str
     settings.set('name', { name: 'name', value: kernel.split('/').at(-1)!, file: source, line: null });
   const { config, warnings } = readDomainConfig(source, settings);
   warnings.forEach(warn);
+  for (const p of config.devices.p9s) checkShareFolder(p.front.tag ?? '', p.back.path ?? '');
   const read = (name: string, role: string) => ({ file: name, bytes: readInputFile(name, role) });
   return {
     source,

@@ -5,6 +5,7 @@ import { formatUuid } from '../toolstack/xlcfg.ts';
 import { Bell } from './bell.ts';
 import { parseCreateArguments, readGuests } from './create-options.ts';
 import type { Host } from './host.ts';
+import { ChannelSockets, consoleLogs } from './node-consoles.ts';
 import { openDisks } from './node-disks.ts';
 import type { HostNet } from './node-net.ts';
 import { onInterrupt } from './node-signals.ts';
@@ -70,15 +71,17 @@ export async function create(args: string[], observe?: (machine: Machine) => voi
   output = outputs[0]!;
   let keyboard: Keyboard | null = null;
   let net: HostNet | null = null;
+  let channels: ChannelSockets | null = null;
   const bell = new Bell();
   const session = new Session({
     guests,
     cpus: options.cpus,
     engine,
     deadline: options.timeoutSeconds === null ? Number.POSITIVE_INFINITY : performance.now() + options.timeoutSeconds * 1000,
-    pace: (): boolean => keyboard?.canWake() === true && (keyboard.isTty || session.host.hv.now() - lastSign > PATIENCE_NS),
+    pace: (): boolean =>
+      (keyboard?.canWake() === true && (keyboard.isTty || session.host.hv.now() - lastSign > PATIENCE_NS)) || channels?.isInUse === true,
     world: {
-      canWake: () => keyboard?.canWake() === true || net?.isLive() === true,
+      canWake: () => keyboard?.canWake() === true || net?.isLive() === true || channels?.isOpen === true,
       wait: (ms) => bell.wait(ms),
       isLive: () => net?.isLive() ?? false,
       admit: () => net?.admit(),
@@ -88,6 +91,9 @@ export async function create(args: string[], observe?: (machine: Machine) => voi
     services: { openStore: disks.open, netback: options.netback },
     observe: (host) => {
       if (startTrace !== null) endTrace = startTrace(host);
+      const { consoled } = host.toolstack;
+      if (options.logDir !== null) consoled.openLog = consoleLogs(options.logDir);
+      channels = new ChannelSockets(consoled, () => bell.ring(), complain);
     },
     log: options.verbose ? (line) => void process.stderr.write(`${line}\n`) : null,
   });
@@ -123,6 +129,7 @@ export async function create(args: string[], observe?: (machine: Machine) => voi
   } finally {
     keyboard?.close();
     net?.close();
+    channels?.close();
     endTrace();
     // Again where something was thrown: what the guests had written is still to reach the host.
     await disks.closeAll();

@@ -18,6 +18,7 @@ With a host, as xl has them ('COMMAND -h' tells more; --socket PATH, or RINGWORL
   shutdown, reboot, destroy, pause, unpause, rename, save, restore
   mem-set, mem-max, vcpu-list, vcpu-set, vcpu-pin, sched-credit
   block-attach, block-list, block-detach, network-attach, network-list, network-detach
+  screenshot, send-key                          a domain's frame buffer as PNG, and its keyboard (vfb=)
   dmesg                                         the hypervisor's messages
 
 Options of create:
@@ -42,6 +43,7 @@ Options of create:
                         write what passes the bridges, one of them, or one interface, as pcapng (Wireshark)
       --wire [BRIDGE:]WIRE
                         what the bridges' ports are like: ideal (the default), or 1Gb/s,delay=50us,limit=1000
+      --log-dir FOLDER  log each console there, as xenconsoled does (guest-NAME.log)
   -n, --dryrun          only check the configuration
       --json            one JSON object on standard output when all is over; consoles go to standard error
   -q, --quiet           no warnings; with --json no consoles either

@@ -43,8 +43,12 @@ export interface HostCalls {
   control: { args: { domain: Qualifier; request: PvControl }; reply: null };
   /** Answers when the domain has shut down, and is gone if its configuration says so. Reason: SHUTDOWN_*, or null if it was destroyed. */
   waitForEnd: { args: { domid: number }; reply: { reason: number | null } };
-  /** Events are bytes; takes input; ends with the domain. */
-  console: { args: { domain: Qualifier }; reply: null };
+  /** Events are bytes; takes input; ends with the domain. `num`: 0 is the domain's own console, further ones are its channels. */
+  console: { args: { domain: Qualifier; num?: number }; reply: null };
+  /** A PNG file. */
+  screenshot: { args: { domain: Qualifier; num: number }; reply: Uint8Array };
+  /** Pressed in this order, let go in the other. */
+  sendKeys: { args: { domain: Qualifier; num: number; codes: number[] }; reply: null };
   sysrq: { args: { domain: Qualifier; letter: string }; reply: null };
   trigger: { args: { domain: Qualifier; trigger: number; vcpu: number }; reply: null };
   setMemory: { args: { domain: Qualifier; kb: number; limit: boolean }; reply: null };

@@ -1,12 +1,12 @@
 // `ringworld host`: switches a machine on and keeps it running behind a socket, until it is told to end.
 import { spawn } from 'node:child_process';
-import { closeSync, createWriteStream, mkdirSync, openSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { closeSync, mkdirSync, openSync } from 'node:fs';
+import { dirname } from 'node:path';
 import type { EngineKind } from '@ringworld/hypervisor';
-import type { OpenConsoleLog } from '../consoled/index.ts';
 import { ENVIRONMENT, parseOptions, type Usage } from './commands/options.ts';
 import { switchOn } from './host.ts';
 import { HostMachine } from './host-machine.ts';
+import { ChannelSockets, consoleLogs } from './node-consoles.ts';
 import { connectHost, listenAsHost, socketPath } from './node-host-socket.ts';
 import { EXIT, UserError } from './user-error.ts';
 
@@ -56,6 +56,7 @@ export async function hostCommand(args: string[]): Promise<number> {
   const machine = new HostMachine(host, flags.has('quiet') ? () => {} : say);
   const logs = values.get('log-dir') ?? null;
   if (logs !== null) host.toolstack.consoled.openLog = consoleLogs(logs);
+  const channels = new ChannelSockets(host.toolstack.consoled, () => machine.poke(), say);
   const stopListening = await listenAsHost(path, machine, say);
   say(`host is up: ${settings.guestMiB} MiB for domains, ${settings.cpus} CPU${settings.cpus === 1 ? '' : 's'}; socket ${path}`);
   // The second signal does not wait for anything.
@@ -63,24 +64,11 @@ export async function hostCommand(args: string[]): Promise<number> {
   try {
     await machine.run();
   } finally {
+    channels.close();
     stopListening();
   }
   say('host has ended');
   return EXIT.ok;
-}
-
-/** xenconsoled's logs: appended to, and written as the output comes. */
-function consoleLogs(folder: string): OpenConsoleLog {
-  try {
-    mkdirSync(folder, { recursive: true });
-  } catch (e) {
-    throw new UserError(`${folder}: cannot be made: ${(e as NodeJS.ErrnoException).code ?? e}`);
-  }
-  return (name) => {
-    const stream = createWriteStream(join(folder, name), { flags: 'a' });
-    stream.on('error', (e) => void process.stderr.write(`ringworld: ${join(folder, name)}: ${e.message}\n`));
-    return { room: () => Number.POSITIVE_INFINITY, write: (bytes) => void stream.write(bytes), end: () => void stream.end() };
-  };
 }
 
 function whole(name: string, text: string | undefined, fallback: number, min: number, max = Number.MAX_SAFE_INTEGER): number {

@@ -18,8 +18,10 @@ import { type DomainInfo, listDomains, listVcpus } from '../toolstack/domain-inf
 import { machineInfo, readXenConsole } from '../toolstack/machine-info.ts';
 import type { Args } from './host-args.ts';
 import type { CallName, DomainStatus, HostCalls } from './host-calls.ts';
+import { channelCall } from './host-handlers-channels.ts';
 import { deviceHandlers } from './host-handlers-devices.ts';
 import { saveHandlers } from './host-handlers-save.ts';
+import { screenHandlers } from './host-handlers-screens.ts';
 import type { HostMachine, Resident } from './host-machine.ts';
 import { UserError, XlError } from './user-error.ts';
 
@@ -88,6 +90,8 @@ const TYPE_AHEAD = 64 * 1024;
 const LOOK_AGAIN_MS = 20;
 
 const consoleCall: Handler<'console'> = (m, call) => {
+  const num = call.args.integerOrNull('num') ?? 0;
+  if (num !== 0) return channelCall(m, call, num);
   const resident = residentOf(m, call.args);
   return new Promise((done) => {
     const detach = resident.hub.attach({ room: () => call.room(), write: (bytes) => call.emit(bytes) });
@@ -250,4 +254,10 @@ const machineHandlers: Handlers<'info' | 'dmesg' | 'stop'> = {
   },
 };
 
-export const HANDLERS = { ...domainHandlers, ...machineHandlers, ...deviceHandlers, ...saveHandlers } satisfies Handlers<CallName>;
+export const HANDLERS = {
+  ...domainHandlers,
+  ...machineHandlers,
+  ...deviceHandlers,
+  ...saveHandlers,
+  ...screenHandlers,
+} satisfies Handlers<CallName>;

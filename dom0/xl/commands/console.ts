@@ -5,8 +5,8 @@ import { XlError } from '../user-error.ts';
 import { command, type Environment } from './options.ts';
 
 /** Attached until Ctrl-] or the end of the domain. */
-export async function attachConsole(host: HostClient, domain: string, env: Environment): Promise<number> {
-  const call = host.open('console', { domain }, (bytes) => {
+export async function attachConsole(host: HostClient, domain: string, env: Environment, num = 0): Promise<number> {
+  const call = host.open('console', { domain, num }, (bytes) => {
     if (bytes instanceof Uint8Array) process.stdout.write(bytes);
   });
   let hasLeft = false;
@@ -35,7 +35,7 @@ export const console = command(
     about: "Attach to domain's console. Ctrl-] leaves it.",
     options: {
       t: { text: 'Console type: pv', value: true, long: 'type' },
-      n: { text: 'Console number: 0', value: true, long: 'num' },
+      n: { text: "Console number: 0 is the domain's own (the default), 1 the first channel", value: true, long: 'num' },
     },
     needs: 1,
     most: 1,
@@ -43,7 +43,8 @@ export const console = command(
   async (host, { rest, values }, env) => {
     const type = values.get('t') ?? 'pv';
     if (type !== 'pv') throw new XlError('console type supported are: pv');
-    if ((values.get('n') ?? '0') !== '0') throw new XlError(`console: a PV domain has console 0 alone, not ${values.get('n')}`);
-    return attachConsole(host, rest[0]!, env);
+    const num = values.get('n') ?? '0';
+    if (!/^\d$/.test(num)) throw new XlError(`console: ${num} is no console's number`);
+    return attachConsole(host, rest[0]!, env, Number(num));
   },
 );

@@ -14,6 +14,7 @@ const machine = () => import('./machine.ts');
 const devices = () => import('./devices.ts');
 const attach = () => import('./attach.ts');
 const save = () => import('./save.ts');
+const screen = () => import('./screen.ts');
 
 export const HOST_COMMANDS: Readonly<Record<string, () => Promise<Loaded>>> = {
   list: async () => (await list()).list,
@@ -47,6 +48,8 @@ export const HOST_COMMANDS: Readonly<Record<string, () => Promise<Loaded>>> = {
   'network-detach': async () => (await devices()).networkDetach,
   save: async () => (await save()).save,
   restore: async () => (await save()).restore,
+  screenshot: async () => (await screen()).screenshot,
+  'send-key': async () => (await screen()).sendKey,
 };
 
 /** Runs one of them; the text of -h goes to standard output. */
