@@ -158,6 +158,7 @@ describe('an uplink', () => {
     const { end, port: ours, run } = await machine(`tcp:127.0.0.1:${port},server=on`);
     // Before anybody is there frames are lost, as on a cable with nothing at its end.
     ours.transmit(packet(frame(mac(9), mac(1), '01')));
+    ours.flush();
     const peer = new Peer(dial(port, '127.0.0.1'));
     await new Promise((done) => peer.socket.once('connect', done));
     peer.send(frame(mac(1), mac(9), '02'));

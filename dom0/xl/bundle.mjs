@@ -38,7 +38,7 @@ async function make() {
   const draft = mkdtempSync(join(CACHE, 'draft-'));
   const { metafile } = await build({
     absWorkingDir: ROOT,
-    entryPoints: [join(ROOT, 'dom0/xl/main.ts'), join(ROOT, 'dom0/xl/jit-worker.ts')],
+    entryPoints: [join(ROOT, 'dom0/xl/main.ts'), join(ROOT, 'dom0/xl/jit-worker.ts'), join(ROOT, 'dom0/xl/uplink-worker.ts')],
     outdir: draft,
     outExtension: { '.js': '.mjs' },
     bundle: true,

@@ -1,21 +1,30 @@
-// Uplinks under Node: passt as a child of ours, or a socket. Sets of them, as the run loop sees the outside world.
-import { type ChildProcess, spawn } from 'node:child_process';
-import { connect, createServer, type Server, type Socket } from 'node:net';
+// The uplinks of a machine, as its run loop sees them. Their streams are read by a thread of their own: passt loses what the socket has no room
+// for, and a window of TCP can be more than that, which would arrive while this thread runs guests.
+import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from 'node:worker_threads';
 import type { Network } from '../switch/network.ts';
+import { openStream, type StreamEvents } from './node-stream.ts';
 import { type StreamPeer, Uplink } from './uplink.ts';
 import type { UplinkSpec } from './uplink-spec.ts';
 import { UserError } from './user-error.ts';
 
-/** Of what passt says while it runs. */
-const MAX_SAID = 4096;
-/** A child that cannot do its work ends at once; one that has lived so long is taken to work. */
-const PASST_START_MS = 300;
+/** What the worker is started with. */
+export interface UplinkWorkerData {
+  readonly port: MessagePort;
+  readonly spec: UplinkSpec;
+}
+export type ToUplinkWorker = { readonly write: readonly Uint8Array[] } | { readonly taken: number } | { readonly close: true };
+export type FromUplinkWorker =
+  | { readonly opened: true }
+  | { readonly failed: string }
+  | { readonly arrived: Uint8Array }
+  | { readonly sent: number }
+  | { readonly ended: string };
 
 export class Uplinks {
   private readonly network: Network;
   private readonly changed: () => void;
   private readonly note: (line: string) => void;
-  private readonly open: { readonly uplink: Uplink; readonly close: () => void }[] = [];
+  private readonly open: Uplink[] = [];
   private count = 0;
 
   /** `changed`: something has come in and waits for admit(). `note` gets a line about one that is lost. */
@@ -28,125 +37,72 @@ export class Uplinks {
   /** Opens one. Throws UserError when the other end is not there. */
   async add(spec: UplinkSpec): Promise<void> {
     const name = `uplink${this.count++}`;
-    const uplink = new Uplink(name, this.changed, (reason) => this.note(`uplink ${spec.text} is gone: ${reason}`));
-    const close = await openPeer(uplink, spec);
+    const uplink = new Uplink(this.changed, (reason) => this.note(`uplink ${spec.text} is gone: ${reason}`));
+    try {
+      uplink.connect(import.meta.url.endsWith('.mjs') ? await inWorker(spec, uplink) : await inThisThread(spec, uplink));
+    } catch (e) {
+      throw new UserError(`--uplink=${spec.text}: ${e instanceof Error ? e.message : String(e)}`);
+    }
     uplink.attach(this.network.attach(spec.bridge, uplink, name));
-    this.open.push({ uplink, close });
+    this.open.push(uplink);
   }
 
   get isLive(): boolean {
-    return this.open.some((o) => o.uplink.isLive);
+    return this.open.some((u) => u.isLive);
   }
 
   /** See OutsideWorld.admit. */
   admit(): void {
-    for (const { uplink } of this.open) uplink.admit();
+    for (const uplink of this.open) uplink.admit();
   }
 
   close(): void {
-    for (const { uplink, close } of this.open.splice(0)) {
-      uplink.close();
-      close();
-    }
+    for (const uplink of this.open.splice(0)) uplink.close();
   }
 }
 
-/** Returns what lets go of it. */
-async function openPeer(uplink: Uplink, spec: UplinkSpec): Promise<() => void> {
-  switch (spec.kind) {
-    case 'passt':
-      return startPasst(uplink, spec.args);
-    case 'unix':
-      return openSocket(uplink, spec, { path: spec.path });
-    case 'tcp':
-      return openSocket(uplink, spec, { host: spec.host, port: spec.port });
+/** Where the command runs from its sources: the worker would need a loader of its own. Bursts of passt's may get lost then. */
+async function inThisThread(spec: UplinkSpec, events: StreamEvents): Promise<StreamPeer> {
+  const stream = await openStream(spec, events);
+  return { write: (parts) => stream.write(parts), taken: (n) => stream.taken(n), poll: () => {}, close: () => stream.close() };
+}
+
+function inWorker(spec: UplinkSpec, events: StreamEvents): Promise<StreamPeer> {
+  const { port1, port2 } = new MessageChannel();
+  const workerData: UplinkWorkerData = { port: port2, spec };
+  const worker = new Worker(new URL('./uplink-worker.mjs', import.meta.url), { workerData, transferList: [port2] });
+  const tell = (message: ToUplinkWorker, transfer: readonly ArrayBuffer[] = []) => port1.postMessage(message, transfer);
+  const peer: StreamPeer = {
+    // SAFE: frames for the stream have buffers of their own (frameForStream).
+    write: (parts) =>
+      tell(
+        { write: parts },
+        parts.map((p) => p.buffer as ArrayBuffer),
+      ),
+    taken: (taken) => tell({ taken }),
+    // Also while the event loop does not get its turn.
+    poll: () => {
+      for (let m = receiveMessageOnPort(port1); m !== undefined; m = receiveMessageOnPort(port1)) take(m.message);
+    },
+    close: () => {
+      tell({ close: true });
+      port1.close();
+    },
+  };
+  let settle: { readonly up: (peer: StreamPeer) => void; readonly failed: (e: Error) => void } | null = null;
+  function take(message: FromUplinkWorker): void {
+    if ('arrived' in message) events.arrived(message.arrived);
+    else if ('sent' in message) events.sent(message.sent);
+    else if ('ended' in message) events.ended(message.ended);
+    else if ('opened' in message) settle?.up(peer);
+    else settle?.failed(new Error(message.failed));
   }
-}
-
-type Address = { readonly path: string } | { readonly host: string; readonly port: number };
-
-function openSocket(uplink: Uplink, spec: UplinkSpec & { readonly isServer: boolean }, address: Address): Promise<() => void> {
-  return new Promise((resolve, reject) => {
-    const fail = (e: Error) => reject(new UserError(`--uplink=${spec.text}: ${e.message}`));
-    if (spec.isServer) {
-      const server: Server = createServer((socket) => {
-        // One wire has two ends.
-        server.close();
-        serve(uplink, socket);
-      });
-      server.once('error', fail).listen(address, () => resolve(() => void server.close()));
-      return;
-    }
-    const socket = connect(address);
-    socket.once('error', fail).once('connect', () => {
-      socket.off('error', fail);
-      serve(uplink, socket);
-      resolve(() => {});
+  port1.on('message', take);
+  return new Promise((up, failed) => {
+    settle = { up, failed };
+    worker.once('error', (e) => {
+      failed(e);
+      events.ended(e.message);
     });
-  });
-}
-
-function serve(uplink: Uplink, socket: Socket): void {
-  let error: string | null = null;
-  // Only TCP sockets know it.
-  socket.setNoDelay(true);
-  socket
-    .on('data', (bytes: Buffer) => uplink.arrived(bytes))
-    .on('error', (e) => {
-      error = e.message;
-    })
-    .on('close', () => uplink.ended(error ?? 'the other end has closed the connection'));
-  uplink.connect(peerOf(socket));
-}
-
-const peerOf = (socket: Socket): StreamPeer => ({
-  write: (bytes) => void socket.write(bytes),
-  get backlog() {
-    return socket.writableLength;
-  },
-  cork: () => socket.cork(),
-  uncork: () => socket.uncork(),
-  pause: () => void socket.pause(),
-  resume: () => void socket.resume(),
-  close: () => void socket.destroy(),
-});
-
-/**
- * passt gets one end of a socket pair (--fd), so there is no path to find or to leave behind, and it ends with us. As root it becomes nobody
- * by itself; --foreground, or it would go on without a parent.
- */
-function startPasst(uplink: Uplink, args: readonly string[]): Promise<() => void> {
-  return new Promise((resolve, reject) => {
-    const child: ChildProcess = spawn('passt', ['--foreground', '--quiet', '--stderr', '--fd', '3', ...args], {
-      stdio: ['ignore', 'ignore', 'pipe', 'pipe'],
-    });
-    // SAFE: Node makes a Socket of every 'pipe'.
-    const socket = child.stdio[3] as Socket;
-    let said = '';
-    let isUp = false;
-    child.stderr?.setEncoding('utf8').on('data', (text: string) => {
-      said = (said + text).slice(isUp ? -MAX_SAID : 0);
-    });
-    const lastWords = (): string => {
-      const lines = said.split('\n').filter((l) => l.trim() !== '' && !l.startsWith('Failed to send'));
-      // At a mistake in its arguments it explains itself at length, and the mistake comes first.
-      return lines.at(isUp ? -1 : 0)?.trim() ?? 'it said nothing';
-    };
-    const ended = (why: string): void => {
-      if (isUp) uplink.ended(why);
-      else reject(new UserError(`--uplink=passt: ${why}`));
-    };
-    child.once('error', (e: NodeJS.ErrnoException) => {
-      const why = e.code === 'ENOENT' ? 'there is no passt in PATH; Debian has it in its package passt' : e.message;
-      ended(why);
-    });
-    // 'close', not 'exit': what it said last has been read then.
-    child.once('close', (code, signal) => ended(`passt ended (${signal ?? `exit code ${code}`}): ${lastWords()}`));
-    socket.on('data', (bytes: Buffer) => uplink.arrived(bytes)).on('error', () => {});
-    uplink.connect(peerOf(socket));
-    setTimeout(() => {
-      isUp = true;
-      resolve(() => void child.kill());
-    }, PASST_START_MS).unref();
   });
 }

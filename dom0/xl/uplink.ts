@@ -3,30 +3,24 @@
 import type { Packet, PortAccepts, PortClient, SwitchPort } from '../switch/port.ts';
 import { frameForStream, StreamFrames } from '../switch/stream-framing.ts';
 
-/** The host's end of the stream. */
+/** The stream to the other end. */
 export interface StreamPeer {
-  /** May keep the bytes. */
-  write(bytes: Uint8Array): void;
-  /** Bytes that were written and have not gone. */
-  readonly backlog: number;
-  /** Writes that are close together should go together. */
-  cork(): void;
-  uncork(): void;
-  pause(): void;
-  resume(): void;
+  /** May keep the bytes, and their buffers. */
+  write(parts: readonly Uint8Array[]): void;
+  /** So many bytes of what arrived have been dealt with. */
+  taken(count: number): void;
+  /** Delivers now what has come and was not told yet. */
+  poll(): void;
   close(): void;
 }
 
 /** A peer that does not read is not worth more memory than this; its frames are dropped, as a full queue drops them. */
 const MAX_BACKLOG = 4 * 1024 * 1024;
-/** Frames that wait for the machine, before the peer is made to wait. */
-const MAX_WAITING = 1024;
 
 /** passt takes no longer ones; a guest's MTU is 1500 unless set. */
 const ACCEPTS: PortAccepts = { gso4: false, gso6: false, csum4: false, csum6: false, wantsMulticast: () => true, maxFrame: 65535 };
 
 export class Uplink implements PortClient {
-  readonly name: string;
   readonly accepts = ACCEPTS;
   private readonly changed: () => void;
   private readonly lost: (reason: string) => void;
@@ -34,14 +28,14 @@ export class Uplink implements PortClient {
   private peer: StreamPeer | null = null;
   private readonly frames = new StreamFrames();
   private waiting: Uint8Array[] = [];
-  private isPaused = false;
-  private isCorked = false;
+  private untaken = 0;
+  private burst: Uint8Array[] = [];
+  private backlog = 0;
   /** The peer may be gone while frames of its are still here. */
   private end: string | null = null;
 
   /** `changed`: a frame waits, or the peer is gone. `lost` is told the latter, once its last frames have been taken in. */
-  constructor(name: string, changed: () => void, lost: (reason: string) => void) {
-    this.name = name;
+  constructor(changed: () => void, lost: (reason: string) => void) {
     this.changed = changed;
     this.lost = lost;
   }
@@ -49,7 +43,6 @@ export class Uplink implements PortClient {
   attach(port: SwitchPort): void {
     this.port = port;
   }
-  /** The other end is there. */
   connect(peer: StreamPeer): void {
     this.peer = peer;
   }
@@ -60,37 +53,35 @@ export class Uplink implements PortClient {
   }
 
   receive(packet: Packet): boolean {
-    const { peer } = this;
-    if (peer === null || peer.backlog > MAX_BACKLOG) return false;
-    if (!this.isCorked) {
-      this.isCorked = true;
-      peer.cork();
-    }
-    peer.write(frameForStream(packet.bytes));
+    if (this.peer === null || this.backlog > MAX_BACKLOG) return false;
+    const bytes = frameForStream(packet.bytes);
+    this.backlog += bytes.length;
+    this.burst.push(bytes);
     return true;
   }
   flush(): void {
-    if (!this.isCorked) return;
-    this.isCorked = false;
-    this.peer?.uncork();
+    if (this.burst.length === 0) return;
+    const { burst } = this;
+    this.burst = [];
+    this.peer?.write(burst);
   }
 
   /** From the host: part of the stream. */
   arrived(bytes: Uint8Array): void {
     if (this.end !== null) return;
+    this.untaken += bytes.length;
     const frames = this.frames.push(bytes);
     if (frames === null) {
       this.ended('it sent something that is no frame');
       return;
     }
     this.waiting.push(...frames);
-    if (this.waiting.length > MAX_WAITING && !this.isPaused) {
-      this.isPaused = true;
-      this.peer?.pause();
-    }
-    if (frames.length > 0) this.changed();
+    this.changed();
   }
-
+  /** From the host: so much of what was written has gone. */
+  sent(count: number): void {
+    this.backlog -= count;
+  }
   /** From the host: the peer is gone. */
   ended(reason: string): void {
     if (this.end !== null) return;
@@ -104,16 +95,15 @@ export class Uplink implements PortClient {
   admit(): void {
     const { port } = this;
     if (port === null) return;
+    this.peer?.poll();
     if (this.waiting.length > 0) {
       const frames = this.waiting;
       this.waiting = [];
       for (const bytes of frames) port.transmit({ bytes, csumBlank: false, csumValid: false, gso: null, hash: null });
       port.flush();
-      if (this.isPaused) {
-        this.isPaused = false;
-        this.peer?.resume();
-      }
     }
+    if (this.untaken > 0) this.peer?.taken(this.untaken);
+    this.untaken = 0;
     if (this.end === null) return;
     this.port = null;
     port.close();
