@@ -1,6 +1,7 @@
 // XenStore for dom0's own programs: the same requests through the same daemon, without a ring. Calls answer at once.
 import {
   XS_DIRECTORY,
+  XS_DIRECTORY_PART,
   XS_ERROR,
   XS_GET_PERMS,
   XS_MKDIR,
@@ -24,7 +25,11 @@ export type WatchHandler = (path: string) => void;
 export interface XsOperations {
   /** Null where there is no such node. */
   read(path: string): string | null;
+  /** The same as a byte string: one character per byte. */
+  readBytes(path: string): string | null;
   write(path: string, value: string): void;
+  /** A byte string. */
+  writeBytes(path: string, value: string): void;
   mkdir(path: string): void;
   /** No error where there is no such node. */
   rm(path: string): void;
@@ -51,7 +56,9 @@ export class XsClient implements XsOperations {
   }
 
   read = (path: string): string | null => this.operations(0).read(path);
+  readBytes = (path: string): string | null => this.operations(0).readBytes(path);
   write = (path: string, value: string): void => this.operations(0).write(path, value);
+  writeBytes = (path: string, value: string): void => this.operations(0).writeBytes(path, value);
   mkdir = (path: string): void => this.operations(0).mkdir(path);
   rm = (path: string): void => this.operations(0).rm(path);
   directory = (path: string): string[] => this.operations(0).directory(path);
@@ -99,13 +106,40 @@ export class XsClient implements XsOperations {
     const list = (payload: string) => payload.split('\0').slice(0, -1);
     return {
       read: (path) => orNull(() => fromWire(request(XS_READ, `${path}\0`))),
+      readBytes: (path) => orNull(() => request(XS_READ, `${path}\0`)),
       write: (path, value) => void request(XS_WRITE, `${path}\0${toWire(value)}`),
+      writeBytes: (path, value) => void request(XS_WRITE, `${path}\0${value}`),
       mkdir: (path) => void request(XS_MKDIR, `${path}\0`),
       rm: (path) => void orNull(() => request(XS_RM, `${path}\0`)),
-      directory: (path) => orNull(() => list(request(XS_DIRECTORY, `${path}\0`))) ?? [],
+      directory: (path) => orNull(() => list(this.wholeDirectory(path, request))) ?? [],
       getPerms: (path) => list(request(XS_GET_PERMS, `${path}\0`)),
       setPerms: (path, perms) => void request(XS_SET_PERMS, `${path}\0${perms.map((p) => `${p}\0`).join('')}`),
     };
+  }
+
+  /** Names that do not fit one message come in parts, from the start again when the node changes meanwhile (libxenstore, xs_directory()). */
+  private wholeDirectory(path: string, request: (type: number, payload: string) => string): string {
+    try {
+      return request(XS_DIRECTORY, `${path}\0`);
+    } catch (e) {
+      if (!(e instanceof XsError) || e.code !== 'E2BIG') throw e;
+    }
+    let names = '';
+    for (let generation = ''; ; ) {
+      const reply = request(XS_DIRECTORY_PART, `${path}\0${names.length}\0`);
+      const head = reply.indexOf('\0') + 1;
+      if (generation !== '' && generation !== reply.slice(0, head)) {
+        generation = '';
+        names = '';
+        continue;
+      }
+      generation = reply.slice(0, head);
+      const part = reply.slice(head);
+      // After the last name comes an empty one.
+      const isLast = part === '\0' || part.endsWith('\0\0');
+      names += isLast ? part.slice(0, -1) : part;
+      if (isLast) return names;
+    }
   }
 
   /** One request and its reply; events that come in between stay queued. */

@@ -143,8 +143,8 @@ export class RingLink {
     const { page, state } = this;
     const start = from & MASK;
     const first = Math.min(count, XENSTORE_RING_SIZE - start);
-    if (first > 0) state.received.set(page.bytes(REQ + start, first), state.count);
-    if (first < count) state.received.set(page.bytes(REQ, count - first), state.count + first);
+    if (first > 0) page.readInto(REQ + start, state.received.subarray(state.count, state.count + first));
+    if (first < count) page.readInto(REQ, state.received.subarray(state.count + first, state.count + count));
     state.count += count;
   }
 

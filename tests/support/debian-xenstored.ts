@@ -1,6 +1,6 @@
 // Debian's own xenstored (Xen 4.17), running on this host without Xen under xenstored-shim.c: the judge of ours. Its rings are files
 // that the daemon has mapped, so they are spoken to as a domain would.
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process';
 import { closeSync, existsSync, mkdirSync, mkdtempSync, openSync, readSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -10,6 +10,7 @@ import { debianPackage, haveApt } from './debian-kernel.ts';
 
 const LIBRARIES = [
   'libxenmisc4.17',
+  'libxenstore4',
   'libxenevtchn1',
   'libxengnttab1',
   'libxentoollog1',
@@ -18,6 +19,7 @@ const LIBRARIES = [
   'libxenforeignmemory1',
   'libxendevicemodel1',
 ];
+const libraryPath = (): string => LIBRARIES.map((name) => join(debianPackage(name), 'usr/lib/x86_64-linux-gnu')).join(':');
 const VIRQ_PORT = 1;
 const DOMAIN_PORT = 1000;
 
@@ -82,12 +84,11 @@ export class DebianXenstored {
     this.addDomain(0);
     // Both ends: so that opening it waits for nobody.
     this.events = openSync(at('events'), 'r+');
-    const libraries = LIBRARIES.map((name) => join(debianPackage(name), 'usr/lib/x86_64-linux-gnu')).join(':');
     this.child = spawn(join(debianPackage('xen-utils-4.17'), 'usr/lib/xen-4.17/bin/xenstored'), ['-N', '-T', at('trace')], {
       env: {
         ...process.env,
         LD_PRELOAD: shim,
-        LD_LIBRARY_PATH: libraries,
+        LD_LIBRARY_PATH: libraryPath(),
         XENSTORED_SHIM: this.dir,
         XENSTORED_RUNDIR: at('run'),
         XENSTORED_ROOTDIR: at('run'),
@@ -100,9 +101,18 @@ export class DebianXenstored {
       });
   }
 
-  /** Its socket, for clients of libxenstore. */
-  get socketPath(): string {
-    return join(this.dir, 'run', 'socket');
+  /** Its socket is there. */
+  async ready(): Promise<void> {
+    for (let i = 0; i < 500 && !existsSync(join(this.dir, 'run', 'socket')); i++) await new Promise((next) => setTimeout(next, 10));
+  }
+
+  /** Runs Debian's xenstore(1) on it. */
+  xenstore(args: readonly string[]): { readonly code: number | null; readonly stdout: Buffer; readonly stderr: string } {
+    const ran = spawnSync(join(debianPackage('xenstore-utils'), 'usr/bin/xenstore'), args, {
+      env: { ...process.env, LD_LIBRARY_PATH: libraryPath(), XENSTORED_RUNDIR: join(this.dir, 'run') },
+      timeout: 20_000,
+    });
+    return { code: ran.status, stdout: ran.stdout, stderr: ran.stderr.toString() };
   }
 
   /** What it has said so far. */
