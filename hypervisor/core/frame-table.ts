@@ -250,9 +250,12 @@ export class FrameTable {
     this.putAllocated(mfn);
   }
 
-  /** steal_page(): takes a frame that is referred to by nothing but its allocation out of its domain. */
-  steal(domain: PageOwner, mfn: Mfn, noRefcount = false): number {
-    if (domain.isTranslated) return -XEN_EOPNOTSUPP;
+  /**
+   * steal_page(): takes a frame that is referred to by nothing but its allocation out of its domain. Xen refuses that to translated domains;
+   * with `evenTranslated` it is done, and the caller sees to the p2m.
+   */
+  steal(domain: PageOwner, mfn: Mfn, noRefcount = false, evenTranslated = false): number {
+    if (domain.isTranslated && !evenTranslated) return -XEN_EOPNOTSUPP;
     if (!this.isValid(mfn) || this.owner[mfn] !== domain.id || this.refFlags[mfn] !== PGC_allocated || this.refs[mfn] !== 1) {
       return -XEN_EINVAL;
     }

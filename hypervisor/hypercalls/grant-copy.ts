@@ -23,7 +23,7 @@ import type { Domain } from '../core/domain.ts';
 import { PGT_writable_page } from '../core/frame-types.ts';
 import { acquireForCopy, getPagedFrame, releaseForCopy } from '../core/grant-status.ts';
 import { gfnToMfn } from '../core/guest-frame.ts';
-import { INVALID_MFN, type Maddr, type Mfn } from '../core/ids.ts';
+import { type Gfn, INVALID_MFN, type Maddr, type Mfn } from '../core/ids.ts';
 import { addPage } from '../core/p2m-physmap.ts';
 import { flushTlbAll } from '../pv/mm-flush.ts';
 import type { HypercallContext } from './context.ts';
@@ -148,8 +148,15 @@ function transferOne(c: HypercallContext, gmfn: number, domid: number, ref: numb
   const { frames } = hv;
   const mfn = gfnToMfn(c.domain, gmfn);
   if (!frames.isValid(mfn)) return GNTST_bad_page;
-  const rc = frames.steal(c.domain, mfn);
+  // The backends that gave pages away ran in a PV dom0. Ours is translated, which Xen would refuse (paging_mode_external in steal_page());
+  // it alone may, so that page flipping can be compared with what came after it.
+  const { isTranslated } = c.domain;
+  const rc = frames.steal(c.domain, mfn, false, isTranslated && c.domain.isPrivileged);
   if (rc !== 0) return rc === -XEN_EINVAL ? GNTST_bad_page : GNTST_general_error;
+  if (isTranslated) {
+    c.domain.p2m.remove(gmfn as Gfn);
+    frames.m2p.invalidate(mfn);
+  }
   flushTlbAll(hv);
   // From here on the page is nobody's: a failure frees it.
   const lose = (status: number): number => {

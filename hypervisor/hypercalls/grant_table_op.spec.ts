@@ -53,7 +53,7 @@ import {
 import { beforeEach, describe, expect, it } from 'vitest';
 import type { Domain } from '../core/domain.ts';
 import { destroyDomain } from '../core/domain-destroy.ts';
-import type { Gfn, Lin, Maddr } from '../core/ids.ts';
+import { type Gfn, INVALID_MFN, type Lin, type Maddr } from '../core/ids.ts';
 import { P2M_TYPES } from '../core/p2m.ts';
 import type { Vcpu } from '../core/vcpu.ts';
 import { guestL1Entry } from '../pv/mm-walk.ts';
@@ -376,6 +376,20 @@ describe('a grant to a PV guest', () => {
     expect(w.get(g, gnttab_transfer, good).status).toBe(GNTST_okay);
     expect(w.dom0.p2m.mfn(0x700 as Gfn)).toBe(w.guest.frame(21));
     expect(w.hv.ram.read16(w.dom0.grants.entryAt(9))).toBe(GTF_accept_transfer | GTF_transfer_committed | GTF_transfer_completed);
+    expect(w.audit()).toEqual([]);
+  });
+
+  it('may come from dom0, translated as ours is', () => {
+    setup(g, 1);
+    const gmfn = 20;
+    const mfn = w.dom0.p2m.mfn(gmfn as Gfn);
+    grant(g.domain, 9, 0, 0x123, GTF_accept_transfer);
+    const at = w.put(v0, gnttab_transfer, { mfn: gmfn, domid: g.domain.id, ref: 9, status: 99 });
+    expect(op(v0, GNTTABOP_transfer, at)).toBe(0);
+    expect(w.get(v0, gnttab_transfer, at).status).toBe(GNTST_okay);
+    expect(w.dom0.p2m.mfn(gmfn as Gfn)).toBe(INVALID_MFN);
+    expect([w.dom0.pageList.has(mfn), g.domain.pageList.has(mfn)]).toEqual([false, true]);
+    expect(w.hv.ram.read32((g.domain.grants.entryAt(9) + 4) as Maddr)).toBe(mfn);
     expect(w.audit()).toEqual([]);
   });
 });

@@ -47,8 +47,13 @@ export class BenchWorld {
 
   /** Lets what is due be done: events, watches. */
   settle(): void {
-    const until = this.hv.baseCycles + this.hv.clock.toCycles(1000);
-    while (this.hv.run({ untilCycles: until, timePasses: true }) !== 'limit' && this.hv.hasHostWork);
+    this.letPass(1000);
+  }
+
+  letPass(ns: number): void {
+    const until = this.hv.baseCycles + this.hv.clock.toCycles(ns);
+    const end = this.hv.run({ untilCycles: until, timePasses: true });
+    if (end !== 'limit') throw new Error(`the machine stopped: ${end}`);
   }
 }
 
