@@ -23,6 +23,8 @@ export interface CaptureClock {
 
 export interface Capture {
   readonly packets: number;
+  /** Packets for which there was no room. */
+  readonly dropped: number;
   /** Writes the statistics; the file is then whole. */
   stop(): void;
 }
@@ -33,16 +35,23 @@ function comment(packet: Packet): string | null {
   return csumBlank ? 'checksum blank' : null;
 }
 
-/** Starts capturing. `write` gets the parts of the file in order: bytes of their own, that it may keep. */
-export function startCapture(network: Network, target: CaptureTarget, clock: CaptureClock, write: (bytes: Uint8Array) => void): Capture {
-  const seen = new Map<BridgePort, { readonly id: number; count: number }>();
+/** Starts capturing. `write` gets the parts of the file in order: bytes of their own, that it may keep. `room`: how many it takes at the moment. */
+export function startCapture(
+  network: Network,
+  target: CaptureTarget,
+  clock: CaptureClock,
+  write: (bytes: Uint8Array) => void,
+  room: () => number = () => Number.POSITIVE_INFINITY,
+): Capture {
+  const seen = new Map<BridgePort, { readonly id: number; count: number; dropped: number }>();
   const time = () => clock.epoch + BigInt(Math.floor(clock.now()));
   let packets = 0;
+  let dropped = 0;
 
   const interfaceOf = (port: BridgePort) => {
     let known = seen.get(port);
     if (known === undefined) {
-      known = { id: seen.size, count: 0 };
+      known = { id: seen.size, count: 0, dropped: 0 };
       seen.set(port, known);
       const speed = port.bridge.bitsPerSecond;
       write(
@@ -65,6 +74,11 @@ export function startCapture(network: Network, target: CaptureTarget, clock: Cap
       if (direction === 'out' && target.kind !== 'port') return;
       const i = interfaceOf(port);
       i.count++;
+      if (room() < packet.bytes.length) {
+        i.dropped++;
+        dropped++;
+        return;
+      }
       packets++;
       const remark = comment(packet);
       write(
@@ -83,11 +97,14 @@ export function startCapture(network: Network, target: CaptureTarget, clock: Cap
     get packets() {
       return packets;
     },
+    get dropped() {
+      return dropped;
+    },
     stop: () => {
       if (isOver) return;
       isOver = true;
       end();
-      for (const [port, i] of seen) write(interfaceStatistics(i.id, time(), i.count, port.stats.rxDropped));
+      for (const i of seen.values()) write(interfaceStatistics(i.id, time(), i.count, i.dropped));
     },
   };
 }

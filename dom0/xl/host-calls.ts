@@ -1,4 +1,5 @@
 // The calls that a host answers: one declaration of arguments and replies, which client and handlers both derive from.
+import type { PortStats } from '../switch/port.ts';
 import type { CreditParameters, PvControl } from '../toolstack/control.ts';
 import type { DomainInfo, VcpuInfo } from '../toolstack/domain-info.ts';
 import type { MachineInfo } from '../toolstack/machine-info.ts';
@@ -21,6 +22,11 @@ export interface DeviceListing {
   readonly ringRefs: readonly number[];
   readonly backend: string;
   readonly mac: string;
+}
+
+export interface BridgeListing {
+  readonly name: string;
+  readonly ports: readonly (PortStats & { readonly name: string; readonly addresses: readonly string[] })[];
 }
 
 /** What the backends count, for `top`. */
@@ -68,6 +74,9 @@ export interface HostCalls {
   deviceCounts: { args: Record<string, never>; reply: DeviceCounts[] };
   save: { args: { domain: Qualifier; file: string; after: 'destroy' | 'resume' | 'pause' }; reply: { bytes: number } };
   restore: { args: { file: string; paused: boolean; name: string | null }; reply: { domid: number; name: string } };
+  netList: { args: Record<string, never>; reply: BridgeListing[] };
+  /** Events are the bytes of a pcapng file; ends when it is taken back. Target: a bridge, DOMAIN/DEVID, or all. */
+  netCapture: { args: { target: string | null }; reply: { packets: number; dropped: number } };
   stop: { args: Record<string, never>; reply: null };
 }
 

@@ -6,6 +6,7 @@ import type { EngineKind } from '@ringworld/hypervisor';
 import { ENVIRONMENT, parseOptions, type Usage } from './commands/options.ts';
 import { switchOn } from './host.ts';
 import { HostMachine } from './host-machine.ts';
+import { parseNetOptions } from './net-options.ts';
 import { ChannelSockets, consoleLogs } from './node-consoles.ts';
 import { connectHost, listenAsHost, socketPath } from './node-host-socket.ts';
 import { EXIT, UserError } from './user-error.ts';
@@ -26,6 +27,9 @@ export const HOST_USAGE: Usage = {
     log: { text: "with --daemon: a file for the host's messages (beside the socket)", value: true },
     stop: { text: 'end the host that is running' },
     quiet: { text: 'say nothing of what happens to domains' },
+    uplink: { text: 'as for create: passt[,bridge=NAME][,args=ARGUMENTS], unix:PATH or tcp:HOST:PORT; may be given again', value: true },
+    capture: { text: 'as for create: FILE[,BRIDGE|,DOMAIN/DEVID]; may be given again', value: true },
+    wire: { text: 'as for create: [BRIDGE:]WIRE; may be given again', value: true },
     verbose: { text: "the hypervisor's own log (what dmesg shows) on standard error" },
   },
   most: 0,
@@ -36,7 +40,7 @@ const START_TIMEOUT_MS = 30_000;
 const LOOK_AGAIN_MS = 30;
 
 export async function hostCommand(args: string[]): Promise<number> {
-  const { flags, values, socket } = parseOptions(HOST_USAGE, args);
+  const { flags, values, lists, socket } = parseOptions(HOST_USAGE, args);
   const path = socketPath(socket);
   if (flags.has('stop')) return stopHost(path);
   const settings = {
@@ -45,6 +49,7 @@ export async function hostCommand(args: string[]): Promise<number> {
     engine: engineOf(values.get('engine')),
     bootEpoch: whole('epoch', values.get('epoch'), Math.floor(Date.now() / 1000), 0),
   };
+  const net = parseNetOptions({ uplink: lists('uplink'), capture: lists('capture'), wire: lists('wire') });
   if (flags.has('daemon')) return startInBackground(path, args, values.get('log') ?? null);
 
   const say = (line: string) => void process.stderr.write(`ringworld: ${line}\n`);
@@ -57,6 +62,7 @@ export async function hostCommand(args: string[]): Promise<number> {
   const logs = values.get('log-dir') ?? null;
   if (logs !== null) host.toolstack.consoled.openLog = consoleLogs(logs);
   const channels = new ChannelSockets(host.toolstack.consoled, () => machine.poke(), say);
+  await machine.net.open(net);
   const stopListening = await listenAsHost(path, machine, say);
   say(`host is up: ${settings.guestMiB} MiB for domains, ${settings.cpus} CPU${settings.cpus === 1 ? '' : 's'}; socket ${path}`);
   // The second signal does not wait for anything.

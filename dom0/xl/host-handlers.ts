@@ -20,6 +20,7 @@ import type { Args } from './host-args.ts';
 import type { CallName, DomainStatus, HostCalls } from './host-calls.ts';
 import { channelCall } from './host-handlers-channels.ts';
 import { deviceHandlers } from './host-handlers-devices.ts';
+import { netHandlers } from './host-handlers-net.ts';
 import { saveHandlers } from './host-handlers-save.ts';
 import { screenHandlers } from './host-handlers-screens.ts';
 import type { HostMachine, Resident } from './host-machine.ts';
@@ -258,6 +259,7 @@ export const HANDLERS = {
   ...domainHandlers,
   ...machineHandlers,
   ...deviceHandlers,
+  ...netHandlers,
   ...saveHandlers,
   ...screenHandlers,
 } satisfies Handlers<CallName>;

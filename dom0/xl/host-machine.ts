@@ -6,6 +6,7 @@ import { uuidOfName } from '../toolstack/xlcfg.ts';
 import type { Guest } from './create-options.ts';
 import type { Host } from './host.ts';
 import { ConsoleHub } from './host-console.ts';
+import { HostNet } from './node-net.ts';
 import { ConsoleOutput } from './output.ts';
 import { type OutsideWorld, pump } from './pump.ts';
 import { isForUser } from './user-error.ts';
@@ -27,6 +28,8 @@ export type DomainEvent =
 
 export class HostMachine {
   readonly host: Host;
+  /** Its way to the outside; what options ask for is opened by whoever made the machine. */
+  readonly net: HostNet;
   /** By domain id. */
   readonly residents = new Map<number, Resident>();
   /** Told of what happens to domains. */
@@ -42,10 +45,12 @@ export class HostMachine {
   constructor(host: Host, note: (line: string) => void) {
     this.host = host;
     this.note = note;
+    this.net = new HostNet(host, () => this.poke(), note);
     host.toolstack.onShutdown = (d) => this.ended.push(d);
     // A machine without domains has nothing to wait for, and its time would stand: the domains to come would find the wrong date.
     host.toolstack.dom0.timers.every(1e9, () => {});
-    this.waiting = { canWake: () => true, wait: (ms) => this.wait(ms) };
+    const { isLive, admit } = this.net;
+    this.waiting = { canWake: () => true, wait: (ms) => this.wait(ms), isLive, admit };
   }
 
   /** Builds a domain, and lets it run unless told. Throws what the user did wrong. */
@@ -101,6 +106,7 @@ export class HostMachine {
       for (const live of this.ended.splice(0)) this.afterShutdown(live);
     }
     for (const resident of [...this.residents.values()]) this.remove(resident, null);
+    this.net.close();
   }
 
   stop(): void {

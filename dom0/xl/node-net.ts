@@ -30,11 +30,11 @@ export class HostNet {
   readonly admit = (): void => this.uplinks.admit();
 
   /** Starts a capture by what a user says; throws UserError. */
-  capture(target: string | null, write: (bytes: Uint8Array) => void): Capture {
+  capture(target: string | null, write: (bytes: Uint8Array) => void, room?: () => number): Capture {
     const { hv, network } = this.host;
     const { sec, nsec } = hv.wallclock;
     const clock = { now: () => hv.now(), epoch: BigInt(sec) * 1_000_000_000n + BigInt(nsec) };
-    return startCapture(network, captureTarget(target, this.portOf), clock, write);
+    return startCapture(network, captureTarget(target, this.portOf), clock, write, room);
   }
 
   close(): void {

@@ -40,6 +40,8 @@ export interface Usage {
 export interface Parsed {
   readonly flags: ReadonlySet<string>;
   readonly values: ReadonlyMap<string, string>;
+  /** All values of an option that was given several times. */
+  readonly lists: (name: string) => readonly string[];
   readonly rest: readonly string[];
   readonly socket: string | null;
 }
@@ -64,6 +66,11 @@ export class HelpAsked extends Error {
 export function parseOptions(u: Usage, args: readonly string[]): Parsed {
   const flags = new Set<string>();
   const values = new Map<string, string>();
+  const given: [string, string][] = [];
+  const set = (name: string, value: string): void => {
+    values.set(name, value);
+    given.push([name, value]);
+  };
   const rest: string[] = [];
   let socket: string | null = null;
   const options = u.options ?? {};
@@ -87,7 +94,7 @@ export function parseOptions(u: Usage, args: readonly string[]): Parsed {
       const found = Object.entries(options).find(([key, o]) => key === name || o.long === name);
       if (found === undefined) return usage(`option \`--${name}' not supported.`);
       const [key, o] = found;
-      if (o.value) values.set(key, inline ?? next(name));
+      if (o.value) set(key, inline ?? next(name));
       else if (inline !== null) usage(`option \`--${name}' takes no value.`);
       else flags.add(key);
     } else if (arg.startsWith('-') && arg !== '-') {
@@ -101,7 +108,7 @@ export function parseOptions(u: Usage, args: readonly string[]): Parsed {
           continue;
         }
         const inline = arg.slice(at + 1);
-        values.set(letter, inline === '' ? next(letter) : inline);
+        set(letter, inline === '' ? next(letter) : inline);
         break;
       }
     } else rest.push(arg);
@@ -110,7 +117,7 @@ export function parseOptions(u: Usage, args: readonly string[]): Parsed {
   if (rest.length < needs) usage(`'ringworld ${u.name}' requires at least ${needs} argument${needs > 1 ? 's' : ''}.`);
   if (u.most !== undefined && rest.length > u.most)
     usage(`'ringworld ${u.name}' takes at most ${u.most} argument${u.most === 1 ? '' : 's'}.`);
-  return { flags, values, rest, socket };
+  return { flags, values, lists: (name) => given.filter(([n]) => n === name).map(([, value]) => value), rest, socket };
 }
 
 function splitOnce(text: string): [string, string | null] {

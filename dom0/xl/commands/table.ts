@@ -46,6 +46,7 @@ export const HOST_COMMANDS: Readonly<Record<string, () => Promise<Loaded>>> = {
   'network-attach': async () => (await attach()).networkAttach,
   'network-list': async () => (await devices()).networkList,
   'network-detach': async () => (await devices()).networkDetach,
+  net: async () => (await import('./net.ts')).net,
   save: async () => (await save()).save,
   restore: async () => (await save()).restore,
   screenshot: async () => (await screen()).screenshot,
