@@ -5,11 +5,15 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { boot } from './boot.ts';
 import { haveBare, versions } from './emulators.ts';
+import { io } from './io.ts';
 import { micro } from './micro.ts';
 import { benchOptions, type Section, USAGE } from './options.ts';
 import { asJson, hostFacts, type Row, table } from './results.ts';
 import { type Bench, openBench } from './run.ts';
 import { user } from './user.ts';
+
+// In virtual time, with arguments and tables of its own.
+if (process.argv[2] === 'split') process.exit(await (await import('./split/split.ts')).split(process.argv.slice(3)));
 
 const ROOT = join(import.meta.dirname, '../..');
 /** A load above this is somebody else's. */
@@ -19,6 +23,7 @@ const SECTIONS: Readonly<Record<Section, { readonly title: string; run(bench: Be
   micro: { title: 'Micro kernels (seconds, start-up taken off)', run: micro },
   boot: { title: 'Command to shell (seconds)', run: boot },
   user: { title: 'Programs inside Linux (seconds)', run: user },
+  io: { title: 'Disk and network inside Linux: split drivers here, virtio on QEMU (seconds)', run: io },
 };
 
 function revision(): string {

@@ -1,7 +1,7 @@
 // The arguments of `npm run bench`.
 import { parseArgs } from 'node:util';
 
-export const SECTIONS = ['micro', 'boot', 'user'] as const;
+export const SECTIONS = ['micro', 'boot', 'user', 'io'] as const;
 export type Section = (typeof SECTIONS)[number];
 
 export interface BenchOptions {
@@ -17,10 +17,12 @@ export interface BenchOptions {
   readonly timeoutSeconds: number;
 }
 
-export const USAGE = `Usage: npm run bench -- [micro] [boot] [user] [FILTER] [OPTIONS]
+export const USAGE = `Usage: npm run bench -- [micro] [boot] [user] [io] [FILTER] [OPTIONS]
 
 Times the emulator beside QEMU TCG and Bochs, each where it is installed, on the same guest images: micro kernels, a stock kernel to
-init, user programs inside Linux. Times are wall-clock: run it on an otherwise idle machine, or the figures mean nothing.
+init, user programs inside Linux, disk and network inside Linux (beside virtio). Times are wall-clock: run it on an otherwise idle machine, or the figures mean nothing.
+
+  split ...         another bench: the split drivers' choices, in virtual time; see npm run bench -- split --help
 
   FILTER            only what has this in its name
   --runs=N          the median of so many runs counts (3)

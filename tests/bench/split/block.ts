@@ -1,5 +1,13 @@
 // The block rows: one switch of the backend (and of the frontend where it takes two) at a time, everything else as Linux has it.
-import { type BlkbackOptions, type BlockStore, latencyModel, startBlkback } from '@ringworld/dom0';
+import {
+  type BlkbackOptions,
+  type BlockStore,
+  type CpuProfile,
+  DEFAULT_PROFILE,
+  type LatencyModel,
+  latencyModel,
+  startBlkback,
+} from '@ringworld/dom0';
 import { BlockFront, type BlockFrontOptions, type BlockJob, stampOf } from './block-front.ts';
 import { type Choice, type Measured, measure } from './measure.ts';
 import { BenchWorld } from './world.ts';
@@ -7,10 +15,14 @@ import { BenchWorld } from './world.ts';
 const DISK_PAGES = 1 << 16;
 const PAGE = 4096;
 
+/** Storage behind a network: 1 ms for everything, as much at once as one likes. What is under way is then all that counts. */
+const ARRAY_NS = 1_000_000;
+const ARRAY: LatencyModel = { name: 'array', read: () => ARRAY_NS, write: () => ARRAY_NS, flush: () => ARRAY_NS, discard: () => ARRAY_NS };
+
 /** A disk that holds a stamp in each page; writes are kept, which of themselves change nothing. */
 function stampedDisk(model: string): BlockStore {
   const sectors = DISK_PAGES * 8;
-  const latency = latencyModel(model, sectors);
+  const latency = model === 'array' ? ARRAY : latencyModel(model, sectors);
   if (latency === null) throw new Error(`no latency model ${model}`);
   return {
     ...{ sectors, sectorSize: 512, isReadonly: false, canDiscard: false, discardGranularity: 0, canDiscardSecurely: false, latency },
@@ -74,7 +86,8 @@ function rows(): BlockRow[] {
   const rings = RING_ORDERS.map((order) => ({
     group: 'ring size',
     name: `${1 << order} page${order === 0 ? '' : 's'}`,
-    workload: '4 KiB random read, as deep as the ring (1024 at most)',
+    workload: '4 KiB random read, as deep as the ring (1024 at most), an array 1 ms away',
+    model: 'array',
     back: { maxRingPageOrder: order },
     front: { pageOrder: order },
     job: { ...RANDOM_READ, depth: 1024 },
@@ -90,25 +103,35 @@ function rows(): BlockRow[] {
   return [...paths, ...notes, ...ideal, ...rings, ...queues];
 }
 
-export function blockChoices(requests: number, filter: (choice: Choice) => boolean = () => true): Measured[] {
+export function blockChoices(
+  requests: number,
+  filter: (choice: Choice) => boolean = () => true,
+  profile: CpuProfile = DEFAULT_PROFILE,
+): Measured[] {
   return rows()
     .map((row) => ({ row, choice: choiceOf(row) }))
     .filter(({ choice }) => filter(choice))
-    .map(({ row, choice }) => runRow(row, choice, requests));
+    .map(({ row, choice }) => runRow(row, choice, requests, profile));
 }
 
 const choiceOf = (row: BlockRow): Choice => ({ group: `block: ${row.group}`, name: row.name, workload: row.workload, frontend: 'ours' });
 
-function runRow(row: BlockRow, choice: Choice, requests: number): Measured {
+function runRow(row: BlockRow, choice: Choice, requests: number, profile: CpuProfile): Measured {
   const world = new BenchWorld();
   startBlkback(world.dom0, () => stampedDisk(row.model ?? 'nvme'), { data: 'copy', ...row.back });
   const front = new BlockFront(world, { ...LINUX_FRONT, ...row.front });
   const job: BlockJob = { ...RANDOM_READ, requests, diskPages: DISK_PAGES, ...row.job };
+  // Where a ring is filled, it is to be filled more than once.
+  const whole = {
+    ...job,
+    requests: Math.max(requests, 4 * Math.min(job.depth, 32 << (row.front?.pageOrder ?? 0)) * (row.front?.queues ?? 1)),
+  };
   return measure(
     choice,
     () => world.now(),
     world.dom0.observer,
     front.work,
-    () => front.run(job),
+    () => front.run(whole),
+    profile,
   );
 }

@@ -1,6 +1,6 @@
 // The network rows: a frontend on a bridge, and at its other port a station that sends and takes packets in bursts, as a card's driver hands
 // them over. The wire between has a delay and no rate: how much can be sent is what the ends' work allows.
-import { type NetbackOptions, startNetback } from '@ringworld/dom0';
+import { type CpuProfile, DEFAULT_PROFILE, type NetbackOptions, startNetback } from '@ringworld/dom0';
 import { type Choice, type Measured, measure, type Run } from './measure.ts';
 import { frameOf, GUEST_MAC, NetFront, type NetFrontOptions, STATION_MAC, stampIn } from './net-front.ts';
 import { BenchWorld } from './world.ts';
@@ -62,16 +62,20 @@ function rows(): NetRow[] {
   return [...paths, ...notes, ...buffers, ...queues];
 }
 
-export function netChoices(packets: number, filter: (choice: Choice) => boolean = () => true): Measured[] {
+export function netChoices(
+  packets: number,
+  filter: (choice: Choice) => boolean = () => true,
+  profile: CpuProfile = DEFAULT_PROFILE,
+): Measured[] {
   return rows()
     .map((row) => ({ row, choice: choiceOf(row) }))
     .filter(({ choice }) => filter(choice))
-    .map(({ row, choice }) => runRow(row, choice, packets));
+    .map(({ row, choice }) => runRow(row, choice, packets, profile));
 }
 
 const choiceOf = (row: NetRow): Choice => ({ group: `net: ${row.group}`, name: row.name, workload: row.workload, frontend: 'ours' });
 
-function runRow(row: NetRow, choice: Choice, packets: number): Measured {
+function runRow(row: NetRow, choice: Choice, packets: number, profile: CpuProfile): Measured {
   const world = new BenchWorld();
   world.network.setWire('*', { bitsPerSecond: null, delayNs: WIRE_DELAY_NS, limit: 4096 });
   startNetback(world.dom0, world.network.attach, row.back);
@@ -82,6 +86,7 @@ function runRow(row: NetRow, choice: Choice, packets: number): Measured {
     world.dom0.observer,
     front.work,
     () => run(world, front, row.job, packets),
+    profile,
   );
 }
 
