@@ -52,17 +52,20 @@ export function readNode(book: Book, a: Access, path: string): XsNode | null {
   return node;
 }
 
-/** Makes or changes a node that has been read before. `check`: a guest's quotas hold. */
+/**
+ * Makes or changes a node that has been read before. `check`: a guest's quotas hold; dom0's writes must not fail because a guest, who owns the
+ * node, has used up its memory (in 4.17 they do).
+ */
 export function writeNode(book: Book, a: Access, path: string, value: NewNode, check: boolean): void {
   const t = a.transaction;
   const checked = check && !isPrivileged(a);
   const node: XsNode = { ...value, generation: ++book.store.generation };
   try {
     if (checked && nodeSize(node) >= book.quotas.nodeSize) throw new XsError('ENOSPC');
-    if (t === null) replace(book, path, node, check);
+    if (t === null) replace(book, path, node, checked);
     else {
       const entry = accessed(t, path);
-      account(book, a.domid, entry.node, a.domid, node, privateNameBytes(t, path), check);
+      account(book, a.domid, entry.node, a.domid, node, privateNameBytes(t, path), checked);
       if (entry.node?.perms !== node.perms) {
         if (entry.node !== null) own(t, ownerOf(entry.node.perms), -1);
         own(t, ownerOf(node.perms), 1);

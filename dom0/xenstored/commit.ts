@@ -12,7 +12,7 @@ export function commitTransaction(book: Book, who: Identity, t: Transaction, cha
   const { store, domains, quotas } = book;
   if (t.hasFailed) throw new XsError('ENOMEM');
   for (const [domid, by] of t.owned) {
-    const record = domains.know(domid, store.generation);
+    const record = domains.know(domid, store);
     // Its nodes' owner has gone meanwhile.
     if (record === null) throw new XsError('ENOMEM');
     const isCounted = t.hasCreated && !isPrivileged(who) && domid !== 0;

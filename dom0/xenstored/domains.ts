@@ -5,7 +5,7 @@ import type { Quotas } from './quotas.ts';
 /** Plain data. */
 export interface DomainRecord {
   readonly domid: number;
-  /** The store's generation when the domain was first heard of: permissions of older nodes mean an earlier domain with this id. */
+  /** When the domain was first heard of, in the store's generations: permissions of older nodes mean an earlier domain with this id. */
   readonly generation: number;
   /** It has a ring. */
   introduced: boolean;
@@ -54,8 +54,8 @@ export class Domains {
   }
 
   /** A record for the domain, if there is such a domain. */
-  know(domid: number, generation: number): DomainRecord | null {
-    return this.records.get(domid) ?? (this.exists(domid) ? this.add(domid, generation) : null);
+  know(domid: number, store: { generation: number }): DomainRecord | null {
+    return this.records.get(domid) ?? (this.exists(domid) ? this.add(domid, ++store.generation) : null);
   }
 
   /** Whether the domain had been heard of when something of this generation was written. */

@@ -78,7 +78,7 @@ export class Xenstored implements RequestTarget {
   /** A client of domain `domid`; `listener` is called when something waits for it. */
   connect(domid: number, listener: () => void): Connection {
     const { domains, store } = this.book;
-    if (!domains.records.has(domid)) domains.add(domid, store.generation);
+    if (!domains.records.has(domid)) domains.add(domid, ++store.generation);
     const connection = newConnection(this.nextConnection++, domid);
     this.connections.set(connection.id, connection);
     this.listeners.set(connection, listener);
@@ -232,7 +232,7 @@ export class Xenstored implements RequestTarget {
 
   checkPerms(perms: Perms): Perms {
     const { domains, store } = this.book;
-    const checked = perms.map((p) => (domains.know(p.domid, store.generation) === null ? { ...p, ignored: true as const } : p));
+    const checked = perms.map((p) => (domains.know(p.domid, store) === null ? { ...p, ignored: true as const } : p));
     if (checked[0]?.ignored) throw new XsError('ENOENT');
     return checked;
   }

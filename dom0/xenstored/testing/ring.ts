@@ -28,6 +28,11 @@ export class Frontend {
     this.page = page;
   }
 
+  /** Forgets what has come in part. */
+  reset(): void {
+    this.received = [];
+  }
+
   /** As many bytes as fit; returns what did not. */
   put(bytes: Uint8Array): Uint8Array {
     const at = (f: 'req' | 'req_prod' | 'req_cons') => layout.offset(f, 'x86_64');
