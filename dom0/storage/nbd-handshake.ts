@@ -109,7 +109,7 @@ function sizeOf(size: bigint): number {
 function blockSizes(view: DataView): { minBlock: number; preferredBlock: number; maxBlock: number } {
   const [minBlock, preferredBlock, max] = [2, 6, 10].map((at) => view.getUint32(at)) as [number, number, number];
   const isPower = (n: number) => n > 0 && Number.isInteger(Math.log2(n));
-  if (!isPower(minBlock) || minBlock > 65536 || !isPower(preferredBlock) || preferredBlock < minBlock || max < minBlock)
+  if (!isPower(minBlock) || minBlock > 65536 || !isPower(preferredBlock) || preferredBlock < minBlock || max < Math.max(512, minBlock))
     throw new NbdError(`the server's block sizes make no sense: ${minBlock}, ${preferredBlock}, ${max}`);
   return { minBlock, preferredBlock, maxBlock: Math.min(DEFAULT_MAX_BLOCK, max - (max % minBlock)) };
 }
