@@ -6,7 +6,7 @@ import { CopyStage } from './data-copied.ts';
 import { type BlkbackOptions, DEFAULT_BLKBACK_OPTIONS } from './options.ts';
 import { Vbd } from './vbd.ts';
 
-export { type BlkbackOptions, type DataPath, DEFAULT_BLKBACK_OPTIONS } from './options.ts';
+export { type BlkbackOptions, type DataPath, DEFAULT_BLKBACK_OPTIONS, parseBlkbackOptions } from './options.ts';
 export type { BlkStatistics } from './queue.ts';
 export { Vbd } from './vbd.ts';
 

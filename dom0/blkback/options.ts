@@ -55,3 +55,21 @@ export const DEFAULT_BLKBACK_OPTIONS: BlkbackOptions = {
   discard: true,
   maxBytesInFlight: 32 << 20,
 };
+
+const CHOICES = { data: ['map', 'copy', 'persistent'], notify: ['asked', 'each'] } as const;
+
+/** "data=copy,notify=each,maxQueues=1" as options: flags as 0 or 1, numbers, and names. Throws an Error that says what is wrong. */
+export function parseBlkbackOptions(text: string): Partial<BlkbackOptions> {
+  const options: Record<string, boolean | number | string> = {};
+  for (const part of text.split(',').filter((p) => p !== '')) {
+    const [key = '', value = ''] = part.split('=', 2);
+    const known = Object.entries(DEFAULT_BLKBACK_OPTIONS).find(([name]) => name.toLowerCase() === key.toLowerCase());
+    if (known === undefined) throw new Error(`no option "${key}" (there are ${Object.keys(DEFAULT_BLKBACK_OPTIONS).join(', ')})`);
+    const [name, fallback] = known;
+    const choices = name in CHOICES ? CHOICES[name as keyof typeof CHOICES] : typeof fallback === 'boolean' ? ['0', '1'] : null;
+    if (choices === null ? !/^\d+$/.test(value) : !choices.some((c) => c === value))
+      throw new Error(`${key}=${value}: ${choices === null ? 'not a number' : `there are ${choices.join(', ')}`}`);
+    options[name] = typeof fallback === 'boolean' ? value === '1' : typeof fallback === 'number' ? Number(value) : value;
+  }
+  return options;
+}

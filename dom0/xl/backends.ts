@@ -1,5 +1,5 @@
 // Which backends dom0 runs, and what of the host each gets.
-import { startBlkback } from '../blkback/index.ts';
+import { type BlkbackOptions, startBlkback } from '../blkback/index.ts';
 import { Screens } from '../fbback/index.ts';
 import type { Dom0 } from '../kernel/dom0.ts';
 import { type NetbackOptions, startNetback } from '../netback/index.ts';
@@ -14,6 +14,8 @@ export interface BackendServices {
   readonly openStore?: OpenStore;
   /** Features that netback is not to offer, and its switches for study. */
   readonly netback?: Partial<NetbackOptions>;
+  /** The same of blkback. */
+  readonly blkback?: Partial<BlkbackOptions>;
 }
 
 export const noStorage: OpenStore = () => {
@@ -30,6 +32,6 @@ export interface Backends {
 export function startBackends(dom0: Dom0, network: Network, services: BackendServices): Backends {
   startNetback(dom0, network.attach, services.netback);
   registerP9Back(dom0, openNodeShare);
-  startBlkback(dom0, services.openStore ?? noStorage);
+  startBlkback(dom0, services.openStore ?? noStorage, services.blkback);
   return { screens: new Screens(dom0) };
 }

@@ -1,5 +1,6 @@
 // The arguments of `ringworld create`: options, files and overrides, and the domains that they describe.
 import { parseArgs } from 'node:util';
+import { type BlkbackOptions, parseBlkbackOptions } from '../blkback/index.ts';
 import { type NetbackOptions, parseNetbackOptions } from '../netback/index.ts';
 import type { DomainFiles } from '../toolstack/lifecycle.ts';
 import { type DomainConfig, parseOverride, parseXlcfg, readDomainConfig, type XlcfgSettings } from '../toolstack/xlcfg.ts';
@@ -36,6 +37,8 @@ export interface CreateOptions {
   readonly diskModel: string;
   /** --netback: features and switches of the network backend. */
   readonly netback: Partial<NetbackOptions>;
+  /** --blkback: the same of the block backend. */
+  readonly blkback: Partial<BlkbackOptions>;
   /** --uplink, --capture, --wire; null when there is none of them. */
   readonly net: NetOptions | null;
   /** --log-dir: a folder in which each console is logged. */
@@ -78,6 +81,7 @@ const OWN_MACHINE = [
   'capture',
   'wire',
   'netback',
+  'blkback',
 ] as const;
 
 export function parseCreateArguments(args: string[]): CreateOptions {
@@ -97,7 +101,8 @@ export function parseCreateArguments(args: string[]): CreateOptions {
     verbose: values.verbose ?? false,
     help: values.help ?? false,
     diskModel: values['disk-model'] ?? 'ideal',
-    netback: values.netback === undefined ? {} : netbackOptions(values.netback),
+    netback: backendOptions('netback', values.netback, parseNetbackOptions),
+    blkback: backendOptions('blkback', values.blkback, parseBlkbackOptions),
     net: values.uplink || values.capture || values.wire ? parseNetOptions(values) : null,
     logDir: values['log-dir'] ?? null,
     paused: values.paused ?? false,
@@ -115,11 +120,11 @@ export function parseCreateArguments(args: string[]): CreateOptions {
   };
 }
 
-function netbackOptions(text: string): Partial<NetbackOptions> {
+function backendOptions<T>(name: string, text: string | undefined, parse: (text: string) => Partial<T>): Partial<T> {
   try {
-    return parseNetbackOptions(text);
+    return parse(text ?? '');
   } catch (e) {
-    throw new UserError(`create: --netback: ${e instanceof Error ? e.message : e}`);
+    throw new UserError(`create: --${name}: ${e instanceof Error ? e.message : e}`);
   }
 }
 
@@ -144,6 +149,7 @@ function parse(args: string[]) {
         timeout: text,
         'disk-model': text,
         netback: text,
+        blkback: text,
         uplink: { type: 'string', multiple: true },
         capture: { type: 'string', multiple: true },
         wire: { type: 'string', multiple: true },

@@ -88,7 +88,7 @@ export async function create(args: string[], observe?: (machine: Machine) => voi
     },
     outputs,
     note: complain,
-    services: { openStore: disks.open, netback: options.netback },
+    services: { openStore: disks.open, netback: options.netback, blkback: options.blkback },
     observe: (host) => {
       if (startTrace !== null) endTrace = startTrace(host);
       const { consoled } = host.toolstack;
