@@ -1,13 +1,14 @@
 // An uplink against a peer on the host that speaks QEMU's stream framing, as QEMU and passt do: frames both ways, in order, in time, and what
 // happens when the peer goes. No guest runs here; tests/uplink.long.spec.ts has stock ones.
 
+import { spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { createServer, connect as dial, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, describe, expect, it } from 'vitest';
 import { frameForStream, StreamFrames } from '../dom0/switch/stream-framing.ts';
-import { frame, mac, packet, TestEnd, toHex } from '../dom0/switch/testing/frames.ts';
+import { frame, hex, mac, packet, TestEnd, toHex } from '../dom0/switch/testing/frames.ts';
 import { Bell } from '../dom0/xl/bell.ts';
 import { switchOn } from '../dom0/xl/host.ts';
 import { parseNetOptions } from '../dom0/xl/net-options.ts';
@@ -79,6 +80,20 @@ function listening(path: string): Promise<{ readonly peer: Promise<Peer> }> {
   });
 }
 
+async function freePort(): Promise<number> {
+  const probe = createServer();
+  const port = await new Promise<number>((done) =>
+    probe.listen(0, '127.0.0.1', () => {
+      const address = probe.address();
+      done(typeof address === 'object' && address !== null ? address.port : 0);
+    }),
+  );
+  await new Promise((done) => probe.close(done));
+  return port;
+}
+
+const hasQemu = (): boolean => spawnSync('qemu-system-x86_64', ['--version'], { stdio: 'ignore' }).status === 0;
+
 describe('an uplink', () => {
   it('carries frames both ways, in order, long ones and bursts', async () => {
     const path = join(scratch, 'a.sock');
@@ -147,14 +162,7 @@ describe('an uplink', () => {
   });
 
   it('also waits for the other end, over TCP', async () => {
-    const probe = createServer();
-    const port = await new Promise<number>((done) =>
-      probe.listen(0, '127.0.0.1', () => {
-        const address = probe.address();
-        done(typeof address === 'object' && address !== null ? address.port : 0);
-      }),
-    );
-    await new Promise((done) => probe.close(done));
+    const port = await freePort();
     const { end, port: ours, run } = await machine(`tcp:127.0.0.1:${port},server=on`);
     // Before anybody is there frames are lost, as on a cable with nothing at its end.
     ours.transmit(packet(frame(mac(9), mac(1), '01')));
@@ -167,6 +175,40 @@ describe('an uplink', () => {
     ours.flush();
     await peer.has(1);
     expect(toHex(peer.got[0]!.subarray(14, 15))).toBe('03');
+  });
+
+  it.skipIf(!hasQemu())("talks with QEMU's stream and socket netdevs (skipped where there is no QEMU)", async () => {
+    const path = join(scratch, 'qemu.sock');
+    const tcp = await freePort();
+    const others = [
+      { netdev: `stream,server=on,addr.type=unix,addr.path=${path}`, uplink: `unix:${path}` },
+      { netdev: `socket,listen=127.0.0.1:${tcp}`, uplink: `tcp:127.0.0.1:${tcp}` },
+    ];
+    for (const { netdev, uplink } of others) {
+      const hub = (name: string) => ['-netdev', `hubport,id=hub-${name},hubid=0,netdev=${name}`];
+      const netdevs = ['-netdev', 'user,id=user', ...hub('user'), '-netdev', `${netdev},id=wire`, ...hub('wire')];
+      const qemu = spawn('qemu-system-x86_64', ['-M', 'none', '-display', 'none', '-monitor', 'none', ...netdevs], { stdio: 'ignore' });
+      closers.push(() => qemu.kill());
+      let made: Awaited<ReturnType<typeof machine>> | null = null;
+      for (const deadline = performance.now() + 10_000; made === null; ) {
+        try {
+          made = await machine(uplink);
+        } catch (e) {
+          // It is not listening yet.
+          if (performance.now() > deadline) throw e;
+          await new Promise((done) => setTimeout(done, 50));
+        }
+      }
+      const { end, port, run, notes } = made;
+      // Who has 10.0.2.2? QEMU's user network does.
+      port.transmit(packet(hex(`ffffffffffff ${mac(1)} 0806 0001080006040001 ${mac(1)} 0a00020f 000000000000 0a000202`)));
+      port.flush();
+      expect(await run(() => end.got.length > 0)).toBe('stopped');
+      expect(toHex(end.got[0]!.bytes.subarray(0, 32))).toBe(`${mac(1)}52550a0002020806000108000604000252550a0002020a000202`);
+      qemu.kill();
+      expect(await run(() => notes.length > 0)).toBe('stopped');
+      expect(notes[0]).toContain('is gone');
+    }
   });
 
   it('says what is missing', async () => {
