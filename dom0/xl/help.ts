@@ -19,6 +19,7 @@ With a host, as xl has them ('COMMAND -h' tells more; --socket PATH, or RINGWORL
   mem-set, mem-max, vcpu-list, vcpu-set, vcpu-pin, sched-credit
   block-attach, block-list, block-detach, network-attach, network-list, network-detach
   screenshot, send-key                          a domain's frame buffer as PNG, and its keyboard (vfb=)
+  net                                           the bridges with their ports, and captures of what passes them
   dmesg                                         the hypervisor's messages
 
 Options of create:
