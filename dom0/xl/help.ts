@@ -8,6 +8,7 @@ const TEXT = `Usage: ringworld COMMAND [ARGUMENTS]
   create [OPTIONS] --kernel FILE [KEY=VALUE...] the same without a file
   bare [OPTIONS] IMAGE|FILE.cfg [KEY=VALUE...]  run a kernel or a BIOS on the PC itself, without a hypervisor
   profile [create|bare] ARGUMENTS...            the same, and then where the time went: by part of the emulator, by guest symbol
+  bench split [OPTIONS]                         what each choice in a split driver's design comes to, in virtual time
   demo                                          run the two built-in hello guests and show what they did
   info                                          what the machine and its hypervisor are
   help, --version
@@ -19,6 +20,8 @@ With a host, as xl has them ('COMMAND -h' tells more; --socket PATH, or RINGWORL
   mem-set, mem-max, vcpu-list, vcpu-set, vcpu-pin, sched-credit
   block-attach, block-list, block-detach, network-attach, network-list, network-detach
   screenshot, send-key                          a domain's frame buffer as PNG, and its keyboard (vfb=)
+  trace [-f] [-w FILE] [-e LIST]                what split drivers and guests do, in virtual time
+  dump ring DOMAIN DEVICE                       a shared ring with its indices and decoded slots
   net                                           the bridges with their ports, and captures of what passes them
   dmesg                                         the hypervisor's messages
 
@@ -35,6 +38,7 @@ Options of create:
       --system-map FILE the guest's symbols for what --engine=both finds: a System.map, /proc/kallsyms, or an ELF file
       --cpus N          physical CPUs of the machine; as many as vCPUs unless given
       --netback LIST    what the network backend offers and how it works, e.g. sg=0,csumOffload=0,maxQueues=1,tx=map,notify=each
+      --blkback LIST    the same of the block backend, e.g. data=copy,notify=each,maxQueues=1,maxRingPageOrder=0
       --trace FILE      what happens on the rings, in the store and on the vCPUs, in virtual time: Chrome trace JSON for Perfetto
                         (.json), lines (.txt) or msgpack (.msgpack)
       --trace-events LIST  only these: ring, store, event, hypercall, run

@@ -77,6 +77,9 @@ export interface HostCalls {
   netList: { args: Record<string, never>; reply: BridgeListing[] };
   /** Events are the bytes of a pcapng file; ends when it is taken back. Target: a bridge, DOMAIN/DEVID, or all. */
   netCapture: { args: { target: string | null }; reply: { packets: number; dropped: number } };
+  /** Events are pieces of a file of that format; ends when it is taken back. `classes`: the keys; none for all. */
+  trace: { args: { format: 'json' | 'txt' | 'msgpack'; classes: Record<string, string> }; reply: { records: number; missed: number } };
+  dumpRing: { args: { domain: Qualifier; device: string; history: number | null }; reply: string };
   stop: { args: Record<string, never>; reply: null };
 }
 

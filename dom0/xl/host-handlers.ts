@@ -23,6 +23,7 @@ import { deviceHandlers } from './host-handlers-devices.ts';
 import { netHandlers } from './host-handlers-net.ts';
 import { saveHandlers } from './host-handlers-save.ts';
 import { screenHandlers } from './host-handlers-screens.ts';
+import { traceHandlers } from './host-handlers-trace.ts';
 import type { HostMachine, Resident } from './host-machine.ts';
 import { UserError, XlError } from './user-error.ts';
 
@@ -262,4 +263,5 @@ export const HANDLERS = {
   ...netHandlers,
   ...saveHandlers,
   ...screenHandlers,
+  ...traceHandlers,
 } satisfies Handlers<CallName>;

@@ -9,6 +9,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   host: async () => (await import('./host-command.ts')).hostCommand,
   create: async () => (await import('./create.ts')).create,
   profile: async () => (await import('./profile.ts')).profile,
+  bench: async () => (await import('./bench.ts')).bench,
   demo: async () => (await import('./demo.ts')).demo,
   info: async () => (await import('./info.ts')).info,
   help: async () => (await import('./help.ts')).help,

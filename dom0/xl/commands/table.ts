@@ -47,6 +47,8 @@ export const HOST_COMMANDS: Readonly<Record<string, () => Promise<Loaded>>> = {
   'network-list': async () => (await devices()).networkList,
   'network-detach': async () => (await devices()).networkDetach,
   net: async () => (await import('./net.ts')).net,
+  trace: async () => (await import('./trace.ts')).trace,
+  dump: async () => (await import('./trace.ts')).dump,
   save: async () => (await save()).save,
   restore: async () => (await save()).restore,
   screenshot: async () => (await screen()).screenshot,
