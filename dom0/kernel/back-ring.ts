@@ -54,7 +54,10 @@ export class BackRing {
     // RING_REQUEST_PROD_OVERFLOW: against what has been answered, since only that frees slots.
     if (prodOverflow(prod, rspProd, this.slots))
       throw new RingError(`req_prod ${prod} is more than the ring's ${this.slots} slots ahead of rsp_prod ${rspProd}`);
-    return (prod - reqCons) >>> 0;
+    const unconsumed = (prod - reqCons) >>> 0;
+    // Still ahead of what was answered, but behind what was taken: requests cannot be called back.
+    if (unconsumed > this.slots) throw new RingError(`req_prod went back to ${prod}, and request ${reqCons - 1} was taken`);
+    return unconsumed;
   }
 
   /** RING_COPY_REQUEST: copies the next request into `request` and returns its index. To be called only when there is one. */

@@ -13,7 +13,6 @@ import {
   gnttab_unmap_grant_ref,
 } from '@ringworld/abi';
 import { DOM0_ABI, type Hypercalls } from './hypercall.ts';
-import { PAGE_SIZE } from './memory.ts';
 import type { Observer } from './observe.ts';
 
 const MAP = gnttab_map_grant_ref.size(DOM0_ABI);

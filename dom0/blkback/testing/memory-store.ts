@@ -9,6 +9,7 @@ export class MemoryStore implements BlockStore {
   readonly discardGranularity = 4096;
   canDiscardSecurely = true;
   readonly log: string[] = [];
+  readonly violations: string[] = [];
   /** ns for everything. */
   delay = 1000;
   /** Answers by promise, after a turn of the host's event loop. */
@@ -34,15 +35,18 @@ export class MemoryStore implements BlockStore {
     return this.bytes.length / 512;
   }
   read(sector: number, into: Uint8Array): Promise<void> | void {
+    this.check(sector, into.length / 512);
     return this.act(`read ${sector}+${into.length / 512}`, () => into.set(this.bytes.subarray(sector * 512, sector * 512 + into.length)));
   }
   write(sector: number, from: Uint8Array): Promise<void> | void {
+    this.check(sector, from.length / 512);
     return this.act(`write ${sector}+${from.length / 512}`, () => this.bytes.set(from, sector * 512));
   }
   flush(): Promise<void> | void {
     return this.act('flush', () => {});
   }
   discard(sector: number, count: number, secure: boolean): Promise<void> | void {
+    this.check(sector, count);
     return this.act(`discard ${sector}+${count}${secure ? ' securely' : ''}`, () =>
       this.bytes.fill(0, sector * 512, (sector + count) * 512),
     );
@@ -55,6 +59,13 @@ export class MemoryStore implements BlockStore {
     bytes.set(this.bytes.subarray(0, bytes.length));
     this.bytes = bytes;
     this.onResize?.(sectors);
+  }
+
+  /** What a backend must have checked; not an error of the host's, which a request would swallow. */
+  private check(sector: number, count: number): void {
+    const isWhole = Number.isSafeInteger(sector) && Number.isSafeInteger(count);
+    if (!isWhole || sector < 0 || count <= 0 || sector + count > this.sectors)
+      this.violations.push(`${sector}+${count} of ${this.sectors}`);
   }
 
   private act(what: string, act: () => void): Promise<void> | void {
