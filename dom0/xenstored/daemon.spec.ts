@@ -119,6 +119,13 @@ test('nodes cannot be given to a domain that does not exist', () => {
   expect(ask(tools, abi.XS_TRANSACTION_END, 'T\0', t)).toEqual(['ERROR ENOMEM|']);
 });
 
+test('a root that was given to a guest is given back when it dies', () => {
+  dom0.setPerms('/', ['n1', 'r2']);
+  daemon.release(1);
+  expect(dom0.getPerms('/')).toEqual(['n0', 'r2']);
+  expect(dom0.directory('/')).toContain('local');
+});
+
 test('a shutdown is announced once, and again after RESUME', () => {
   ask(tools, abi.XS_WATCH, '@releaseDomain\0t\0');
   domains.get(2)!.isShutdown = true;

@@ -1,7 +1,7 @@
 // The store's daemon without its transports: connections, requests, watches, domains that come and go (xenstored_core.c,
 // process_message(); xenstored_domain.c). Everything it knows is plain data, so that it can be written away and read back.
 import { DOMID_SELF, XENSTORE_PAYLOAD_MAX, XS_ERROR, XS_WATCH_EVENT } from '@ringworld/abi';
-import { type Access, type Book, forgetTransaction } from './access.ts';
+import { type Access, type Book, forgetTransaction, writeNode } from './access.ts';
 import { auditStore } from './audit.ts';
 import { commitTransaction } from './commit.ts';
 import { type Connection, type Message, newConnection } from './connection.ts';
@@ -340,7 +340,10 @@ export class Xenstored implements RequestTarget {
     // As long as it owns any; what lies below its nodes goes with them.
     for (const { path, node } of listTree(book, '/')) {
       if (record.nodes === 0) break;
-      if (ownerOf(node.perms) === domid && path !== '/') removeTree(actor, path);
+      if (ownerOf(node.perms) !== domid) continue;
+      if (path !== '/') removeTree(actor, path);
+      // Who gave the root away gets it back.
+      else writeNode(book, nobody, path, { ...node, perms: [{ domid: 0, access: 'n' }, ...node.perms.slice(1)] }, false);
     }
     for (const [name, perms] of store.special)
       store.special.set(
