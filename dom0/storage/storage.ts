@@ -24,7 +24,11 @@ export interface StorageHost {
   openFile(name: string, options: { readonly: boolean; create?: boolean; role: string }): Promise<HostFile>;
   connect(address: NbdAddress): Promise<ByteChannel>;
   /** An image of a format that somebody else knows, served over NBD; `ended` resolves when it has been let go of. */
-  serveImage(file: string, format: string, readonly: boolean): Promise<{ channel: ByteChannel; ended(): Promise<void> }>;
+  serveImage(
+    file: string,
+    format: string,
+    readonly: boolean,
+  ): Promise<{ channel: ByteChannel; ended(): Promise<void>; complaint(): Promise<string> }>;
   wait(ms: number): Promise<void>;
 }
 
@@ -230,7 +234,7 @@ export class Storage {
     readonly: boolean,
     latency: (sectors: number) => NonNullable<ReturnType<typeof latencyModel>>,
   ): Promise<BlockStore> {
-    const { channel, ended } = await this.host.serveImage(target, format, readonly);
+    const { channel, ended, complaint } = await this.host.serveImage(target, format, readonly);
     const server = {
       name: target,
       exportName: '',
@@ -238,7 +242,9 @@ export class Storage {
       canReconnect: false,
       wait: (ms: number) => this.host.wait(ms),
     };
-    const store = await NbdStore.open(server, readonly, latency);
+    const store = await NbdStore.open(server, readonly, latency).catch(async () => {
+      throw new StoreError(`${target}: cannot open the ${format} image: ${await complaint()}`);
+    });
     // Closed is it only when the server has written what the image's format keeps in memory.
     const { close } = store;
     store.close = async () => {

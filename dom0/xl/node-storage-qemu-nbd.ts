@@ -20,6 +20,8 @@ export interface ServedImage {
   readonly channel: ByteChannel;
   /** Resolves when qemu-nbd has ended, and so closed the image. To be called after the channel was closed. */
   ended(): Promise<void>;
+  /** What it said when it ended by itself: the socket is there before the image is opened. */
+  complaint(): Promise<string>;
 }
 
 /** Throws StoreError. */
@@ -51,7 +53,8 @@ export async function serveImage(file: string, format: string, isReadonly: boole
   try {
     const channel = await connected(socket, () => failure, closed);
     if (channel === null) throw new StoreError(`${file}: cannot open the ${format} image: ${failure ?? 'qemu-nbd does not answer'}`);
-    return { channel, ended: () => closed.then(tidy) };
+    const ended = () => closed.then(tidy);
+    return { channel, ended, complaint: () => ended().then(() => failure ?? 'qemu-nbd ended') };
   } catch (e) {
     child.kill();
     await tidy();
