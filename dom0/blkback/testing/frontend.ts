@@ -125,6 +125,8 @@ export class FrontRing {
   take(): void {
     for (;;) {
       const prod = this.index('rsp_prod');
+      // Nobody but the spec itself writes such an index.
+      if ((prod - this.rspCons) >>> 0 > this.slots) return;
       while (this.rspCons !== prod) {
         const at = BLKIF_RING.slotOffset(this.abi, this.rspCons, this.slots);
         const bytes = Uint8Array.from({ length: 16 }, (_, i) => this.pages[Math.floor((at + i) / PAGE)]![(at + i) % PAGE]!);
