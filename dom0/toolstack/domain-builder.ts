@@ -6,20 +6,11 @@
 // Everything happens through hypercalls and foreign mappings. The domain is left paused, as created.
 import {
   __HYPERVISOR_event_channel_op,
-  __HYPERVISOR_grant_table_op,
   type Domid,
   domid,
   EVTCHNOP_alloc_unbound,
   type EvtchnPort,
   evtchn_alloc_unbound,
-  type Gfn,
-  GNTST_okay,
-  GNTTAB_RESERVED_CONSOLE,
-  GNTTAB_RESERVED_XENSTORE,
-  GNTTABOP_setup_table,
-  GTF_permit_access,
-  gnttab_setup_table,
-  grant_entry_v1,
   guestHandle,
   type Mfn,
   MMUEXT_PIN_L3_TABLE,
@@ -41,12 +32,13 @@ import {
   xen_domctl_max_vcpus,
   xen_domctl_vcpucontext,
 } from '@ringworld/abi';
-import { DOM0_ABI, HypercallError } from '../kernel/hypercall.ts';
+import { HypercallError } from '../kernel/hypercall.ts';
 import { E820_RAM, type Privcmd } from '../kernel/privcmd.ts';
 import { type Decompressors, formatOf } from './decompress/index.ts';
 import { fillRange, moveBelow4G, type Piece, populate } from './domain-memory.ts';
 import { PT_LOAD } from './elf.ts';
 import { DomainBuildError } from './errors.ts';
+import { seedGrantTable } from './grant-seed.ts';
 import { type KernelImage, loadKernelImage } from './kernel-image.ts';
 import { layOutPv, type PvLayout } from './pv-layout.ts';
 import { entryPlace, fillPageTables } from './pv-page-tables.ts';
@@ -137,7 +129,7 @@ function unzippedRamdisk(ramdisk: NamedBytes, decompressors: Decompressors): Uin
   }
 }
 
-function createDomain(privcmd: Privcmd, spec: PvDomainSpec): Domid {
+export function createDomain(privcmd: Privcmd, spec: DomainLimits): Domid {
   return privcmd.domctlWith(XEN_DOMCTL_createdomain, domid(0), xen_domctl_createdomain, {
     handle: spec.uuid,
     flags: 0,
@@ -147,6 +139,23 @@ function createDomain(privcmd: Privcmd, spec: PvDomainSpec): Domid {
     max_maptrack_frames: spec.maxMaptrackFrames ?? MAX_MAPTRACK_FRAMES,
     grant_opts: MAX_GRANT_VERSION,
   }).domain;
+}
+
+/** What a domain is made with and may grow to; a kernel or a saved image makes it more. */
+export type DomainLimits = Omit<PvDomainSpec, 'kernel' | 'ramdisk' | 'cmdline'>;
+
+export function setDomainLimits(privcmd: Privcmd, dom: Domid, spec: DomainLimits): void {
+  const maxMiB = Math.max(spec.maxMemoryMiB ?? spec.memoryMiB, spec.memoryMiB);
+  privcmd.domctlWith(XEN_DOMCTL_max_vcpus, dom, xen_domctl_max_vcpus, { max: spec.vcpus });
+  privcmd.domctlWith(XEN_DOMCTL_max_mem, dom, xen_domctl_max_mem, { max_memkb: maxMiB * 1024 + MAXMEM_SLACK_KIB });
+  // Without a map Linux would assume 8 MiB more than it has.
+  privcmd.setMemoryMap(dom, [{ addr: 0, size: maxMiB * 1024 * 1024, type: E820_RAM }]);
+}
+
+/** A port of the domain's that `remote` may bind. */
+export function allocChannel(privcmd: Privcmd, dom: Domid, remote: Domid = domid(0)): EvtchnPort {
+  const argument = { dom, remote_dom: remote };
+  return privcmd.xen.op(__HYPERVISOR_event_channel_op, EVTCHNOP_alloc_unbound, evtchn_alloc_unbound, argument).out.port;
 }
 
 class Builder {
@@ -168,8 +177,11 @@ class Builder {
   build(ramdisk: Uint8Array | null): BuiltDomain {
     const { privcmd, dom, image, layout, spec } = this;
     const is64 = image.guestType === 'xen-3.0-x86_64';
-    this.setLimits();
-    const channels: Channels = { store: this.allocChannel(spec.storeDomid), console: this.allocChannel(spec.consoleDomid) };
+    setDomainLimits(privcmd, dom, spec);
+    const channels: Channels = {
+      store: allocChannel(privcmd, dom, spec.storeDomid),
+      console: allocChannel(privcmd, dom, spec.consoleDomid),
+    };
     privcmd.domctlWith(XEN_DOMCTL_set_address_size, dom, xen_domctl_address_size, { size: is64 ? 64 : 32 });
     this.p2m = populate(privcmd, dom, layout.totalPages);
     // The top-level table comes first.
@@ -189,7 +201,10 @@ class Builder {
     privcmd.mmuext(dom, is64 ? MMUEXT_PIN_L4_TABLE : MMUEXT_PIN_L3_TABLE, this.p2m[layout.pageTables.pfn]!);
     this.writeFrame(sharedInfoMfn, sharedInfoPage(abiOf(image)));
     this.setVcpuContext();
-    this.seedGrantTable();
+    seedGrantTable(privcmd, dom, spec.kernel.file, {
+      console: { frame: this.p2m[layout.consolePfn]!, backend: spec.consoleDomid ?? domid(0) },
+      store: { frame: this.p2m[layout.xenstorePfn]!, backend: spec.storeDomid ?? domid(0) },
+    });
     return {
       domid: dom,
       image,
@@ -198,23 +213,6 @@ class Builder {
       store: { mfn: mfn(this.p2m[layout.xenstorePfn]!), port: channels.store },
       sharedInfoMfn,
     };
-  }
-
-  private setLimits(): void {
-    const { privcmd, dom, spec } = this;
-    const maxMiB = Math.max(spec.maxMemoryMiB ?? spec.memoryMiB, spec.memoryMiB);
-    privcmd.domctlWith(XEN_DOMCTL_max_vcpus, dom, xen_domctl_max_vcpus, { max: spec.vcpus });
-    privcmd.domctlWith(XEN_DOMCTL_max_mem, dom, xen_domctl_max_mem, { max_memkb: maxMiB * 1024 + MAXMEM_SLACK_KIB });
-    // Without a map Linux would assume 8 MiB more than it has.
-    privcmd.setMemoryMap(dom, [{ addr: 0, size: maxMiB * 1024 * 1024, type: E820_RAM }]);
-  }
-
-  private allocChannel(remote: Domid = domid(0)): EvtchnPort {
-    const { out } = this.privcmd.xen.op(__HYPERVISOR_event_channel_op, EVTCHNOP_alloc_unbound, evtchn_alloc_unbound, {
-      dom: this.dom,
-      remote_dom: remote,
-    });
-    return out.port;
   }
 
   private fill(range: { readonly pfn: number; readonly pages: number }, pieces: readonly Piece[]): void {
@@ -272,30 +270,5 @@ class Builder {
       const at = args.put(context);
       this.privcmd.domctlWith(XEN_DOMCTL_setvcpucontext, this.dom, xen_domctl_vcpucontext, { vcpu: 0, ctxt: guestHandle(at) });
     });
-  }
-
-  /** The reserved entries by which the backends may map console and store ring (grant_table.h: GNTTAB_RESERVED_*). */
-  private seedGrantTable(): void {
-    const { privcmd, dom, layout, spec } = this;
-    const frame = privcmd.xen.memory.withArguments((args) => {
-      const list = args.reserve(8);
-      const { out } = privcmd.xen.op(
-        __HYPERVISOR_grant_table_op,
-        GNTTABOP_setup_table,
-        gnttab_setup_table,
-        { dom, nr_frames: 1, frame_list: guestHandle<Gfn>(list) },
-        1,
-      );
-      if (out.status !== GNTST_okay) throw new DomainBuildError(spec.kernel.file, `no grant table for the domain (status ${out.status})`);
-      return Number(new DataView(privcmd.xen.memory.read(list, 8).buffer).getBigUint64(0, true));
-    });
-    const mapping = privcmd.mapForeign(dom, [frame]);
-    const seed = (ref: number, backend: Domid, pfn: number) => {
-      const entry = { flags: GTF_permit_access, domid: backend, frame: this.p2m[pfn]! };
-      mapping.write(ref * grant_entry_v1.size(DOM0_ABI), grant_entry_v1.encode(DOM0_ABI, entry));
-    };
-    seed(GNTTAB_RESERVED_CONSOLE, spec.consoleDomid ?? domid(0), layout.consolePfn);
-    seed(GNTTAB_RESERVED_XENSTORE, spec.storeDomid ?? domid(0), layout.xenstorePfn);
-    mapping.unmap();
   }
 }

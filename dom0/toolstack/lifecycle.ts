@@ -2,6 +2,7 @@
 import {
   type Domid,
   domid,
+  guestHandle,
   SHUTDOWN_crash,
   SHUTDOWN_poweroff,
   SHUTDOWN_reboot,
@@ -10,18 +11,23 @@ import {
   SHUTDOWN_watchdog,
   VIRQ_DOM_EXC,
   XEN_DOMCTL_destroydomain,
+  XEN_DOMCTL_get_address_size,
   XEN_DOMCTL_getdomaininfo,
+  XEN_DOMCTL_resumedomain,
   XEN_DOMCTL_SCHEDOP_putinfo,
   XEN_DOMCTL_scheduler_op,
   XEN_DOMCTL_setdomainhandle,
+  XEN_DOMCTL_setvcpucontext,
   XEN_DOMCTL_unpausedomain,
   XEN_DOMINF_shutdown,
   XEN_DOMINF_shutdownmask,
   XEN_DOMINF_shutdownshift,
   XEN_SCHEDULER_CREDIT,
+  xen_domctl_address_size,
   xen_domctl_getdomaininfo,
   xen_domctl_scheduler_op,
   xen_domctl_setdomainhandle,
+  xen_domctl_vcpucontext,
 } from '@ringworld/abi';
 import { Consoled, type ConsoleSink, type DomainConsole } from '../consoled/index.ts';
 import type { Dom0 } from '../kernel/dom0.ts';
@@ -30,8 +36,12 @@ import type { Xenstored, XsClient } from '../xenstored/index.ts';
 import type { Decompressors } from './decompress/index.ts';
 import { addDevice, listDevices, removeDevice } from './device.ts';
 import { devicesOf } from './device-config.ts';
-import { buildPvDomain, type NamedBytes } from './domain-builder.ts';
+import { buildPvDomain, type DomainLimits, type NamedBytes } from './domain-builder.ts';
 import { removeDomainNodes, writeDom0Nodes, writeDomainNodes } from './lifecycle-store.ts';
+import type { StreamReader } from './migration-stream.ts';
+import { withReturnCode } from './pv-context.ts';
+import { type RestoredDomain, restorePvDomain } from './restore-pv.ts';
+import { readVcpuContext, savePvDomain } from './save-pv.ts';
 import { type ActionOnShutdown, type DomainConfig, formatUuid } from './xlcfg.ts';
 
 export type ShutdownReason = 'poweroff' | 'reboot' | 'suspend' | 'crash' | 'watchdog' | 'soft-reset';
@@ -86,19 +96,18 @@ export class Toolstack {
     const built = buildPvDomain(
       this.privcmd,
       {
+        ...limitsOf(config),
         kernel: files.kernel,
         ...(files.ramdisk === null ? {} : { ramdisk: files.ramdisk }),
         cmdline: config.cmdline,
-        memoryMiB: config.memoryMiB,
-        maxMemoryMiB: config.maxMemoryMiB,
-        vcpus: config.maxVcpus,
-        uuid: config.uuid,
-        ...(config.maxGrantFrames === null ? {} : { maxGrantFrames: config.maxGrantFrames }),
-        ...(config.maxMaptrackFrames === null ? {} : { maxMaptrackFrames: config.maxMaptrackFrames }),
-        ...(config.maxEventChannels === null ? {} : { maxEventChannels: config.maxEventChannels }),
       },
       this.decompressors,
     );
+    return this.settle(config, built, sink);
+  }
+
+  /** Everything around a domain that has just been made: its nodes and devices, its share, its console. */
+  private settle(config: DomainConfig, built: RestoredDomain, sink: ConsoleSink | null): LiveDomain {
     const dom = built.domid;
     if (config.cpuWeight !== null) this.setWeight(dom, config.cpuWeight);
     writeDomainNodes(this.xs, { domid: dom, config, console: built.console, store: built.store });
@@ -108,6 +117,33 @@ export class Toolstack {
     const domain: LiveDomain = { domid: dom, config, console, shutdown: null };
     this.domains.set(dom, domain);
     return domain;
+  }
+
+  /** Makes a domain from a saved one; it is paused. A step at a time. Throws DomainBuildError, in which `subject` is named. */
+  *restore(config: DomainConfig, subject: string, image: StreamReader, sink: ConsoleSink | null): Generator<void, LiveDomain> {
+    return this.settle(config, yield* restorePvDomain(this.privcmd, subject, limitsOf(config), image), sink);
+  }
+
+  /** The domain image of a domain that has suspended, a record at a time. Throws DomainBuildError. */
+  save(domain: LiveDomain): Generator<Uint8Array, void> {
+    return savePvDomain(this.privcmd, domain.domid, domain.config.name);
+  }
+
+  /**
+   * Lets a suspended domain go on as if it had never been asked: its suspend call answers 1, for "cancelled" (libxl_domain_resume with
+   * suspend_cancel; xg_resume.c, modify_returncode).
+   */
+  resume(domain: LiveDomain): void {
+    const { privcmd } = this;
+    const dom = domain.domid;
+    const is32bit = privcmd.domctlWith(XEN_DOMCTL_get_address_size, dom, xen_domctl_address_size, {}).out.size === 32;
+    const context = withReturnCode(readVcpuContext(privcmd, dom, 0, is32bit), is32bit, 1);
+    privcmd.xen.memory.withArguments((args) => {
+      privcmd.domctlWith(XEN_DOMCTL_setvcpucontext, dom, xen_domctl_vcpucontext, { vcpu: 0, ctxt: guestHandle(args.put(context)) });
+    });
+    this.xenstored.resume(dom);
+    domain.shutdown = null;
+    privcmd.domctl(XEN_DOMCTL_resumedomain, dom);
   }
 
   unpause(domain: LiveDomain): void {
@@ -164,6 +200,16 @@ export class Toolstack {
     }
   }
 }
+
+const limitsOf = (config: DomainConfig): DomainLimits => ({
+  memoryMiB: config.memoryMiB,
+  maxMemoryMiB: config.maxMemoryMiB,
+  vcpus: config.maxVcpus,
+  uuid: config.uuid,
+  ...(config.maxGrantFrames === null ? {} : { maxGrantFrames: config.maxGrantFrames }),
+  ...(config.maxMaptrackFrames === null ? {} : { maxMaptrackFrames: config.maxMaptrackFrames }),
+  ...(config.maxEventChannels === null ? {} : { maxEventChannels: config.maxEventChannels }),
+});
 
 /** Which of the configuration's actions applies. */
 export function actionFor(config: DomainConfig, reason: ShutdownReason): ActionOnShutdown {

@@ -1,4 +1,5 @@
 // `ringworld create` where a host is running: the domain is built there, and stays when the command has ended.
+import { resolve } from 'node:path';
 import { devicesWithAbsolutePaths } from '../toolstack/device-paths.ts';
 import { attachConsole } from './commands/console.ts';
 import { ENVIRONMENT } from './commands/options.ts';
@@ -27,7 +28,14 @@ export async function createInHost(options: CreateOptions, guests: readonly Gues
     let domid = 0;
     for (const guest of guests) {
       if (!options.quiet && guest.source !== 'create') ENVIRONMENT.out(`Parsing config from ${guest.source}\n`);
-      const config = { ...guest.config, devices: devicesWithAbsolutePaths(guest.config.devices, process.cwd()) };
+      // The host has a folder of its own, and may look for the files again (after a restore).
+      const { devices, kernel, ramdisk } = guest.config;
+      const config = {
+        ...guest.config,
+        devices: devicesWithAbsolutePaths(devices, process.cwd()),
+        kernel: resolve(kernel),
+        ramdisk: ramdisk === null ? null : resolve(ramdisk),
+      };
       ({ domid } = await host.call('create', { guest: { ...guest, config }, paused: options.paused }));
     }
     return options.console ? await attachConsole(host, String(domid), ENVIRONMENT) : EXIT.ok;

@@ -1,6 +1,6 @@
 // The machine that `ringworld host` keeps running: domains come and go, and each ends as its configuration says. Idle time takes as long
 // as it does, since people sit at its terminals.
-import { checkNewName, renameDomain } from '../toolstack/control.ts';
+import { checkNewName, pauseDomain, renameDomain } from '../toolstack/control.ts';
 import { actionFor, type LiveDomain, restarts, type ShutdownReason } from '../toolstack/lifecycle.ts';
 import { uuidOfName } from '../toolstack/xlcfg.ts';
 import type { Guest } from './create-options.ts';
@@ -75,6 +75,12 @@ export class HostMachine {
   destroy(resident: Resident): void {
     this.remove(resident, null);
     this.poke();
+  }
+
+  /** Before a suspended domain goes on: it stays paused. */
+  pauseSuspended(resident: Resident): void {
+    const { toolstack } = this.host;
+    pauseDomain(toolstack.privcmd, toolstack.xs, resident.live.domid);
   }
 
   rename(resident: Resident, name: string): void {
