@@ -5,7 +5,7 @@
 // while packets are being handed out waits its turn, in a bounded queue: nobody can make the bridge call itself.
 import type { Observer } from '../kernel/observe.ts';
 import { addressKey, ForwardingDatabase } from './fdb.ts';
-import { Offloader } from './offload.ts';
+import { Offloader, takesAsIs } from './offload.ts';
 import type { Packet, PortClient, PortStats, SwitchPort } from './port.ts';
 import { isIdeal, type Wire, WireQueue, type WireTimers } from './wire.ts';
 
@@ -190,19 +190,28 @@ export class Bridge {
   }
 
   private deliver(port: BridgePort, packet: Packet): void {
-    const { stats, client } = port;
-    const isWhole = this.offloader.adapt(packet, client.accepts, (p) => {
-      if (!port.isOpen) return;
+    const { accepts } = port.client;
+    if (takesAsIs(packet, accepts)) {
+      this.hand(port, packet);
+      return;
+    }
+    const isWhole = this.offloader.adapt(packet, accepts, (p) => {
       if (p !== packet) this.observer.count('byte_copied', p.bytes.length);
-      port.isDirty = true;
-      if (!client.receive(p)) {
-        stats.rxDropped++;
-        return;
-      }
-      stats.rxPackets++;
-      stats.rxBytes += p.bytes.length;
-      for (const tap of port.taps) tap(port, 'out', p);
+      this.hand(port, p);
     });
-    if (!isWhole) stats.rxDropped++;
+    if (!isWhole) port.stats.rxDropped++;
+  }
+
+  private hand(port: BridgePort, packet: Packet): void {
+    const { stats } = port;
+    if (!port.isOpen) return;
+    port.isDirty = true;
+    if (!port.client.receive(packet)) {
+      stats.rxDropped++;
+      return;
+    }
+    stats.rxPackets++;
+    stats.rxBytes += packet.bytes.length;
+    for (const tap of port.taps) tap(port, 'out', packet);
   }
 }

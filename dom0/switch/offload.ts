@@ -78,6 +78,13 @@ export function planGso(frame: Uint8Array, gso: PacketGso): GsoPlan | null {
   return { place, headerLength, payload, mss: gso.size, segments: Math.max(1, Math.ceil(payload / gso.size)) };
 }
 
+/** The usual case: nothing is to be done to the packet for this end. What is not what it claims to be is then the end's to deal with. */
+export function takesAsIs(packet: Packet, accepts: PortAccepts): boolean {
+  const { gso } = packet;
+  if (gso === null) return packet.bytes.length <= accepts.maxFrame && (!packet.csumBlank || (accepts.csum4 && accepts.csum6));
+  return packet.csumBlank && (gso.type === 'tcpv4' ? accepts.gso4 && accepts.csum4 : accepts.gso6 && accepts.csum6);
+}
+
 /** Cuts packets and fills checksums for ends that take less than they are sent. One per switch: it owns the buffer in which the results lie. */
 export class Offloader {
   private buffer = new Uint8Array(2048);
