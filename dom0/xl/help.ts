@@ -23,6 +23,7 @@ With a host, as xl has them ('COMMAND -h' tells more; --socket PATH, or RINGWORL
   trace [-f] [-w FILE] [-e LIST]                what split drivers and guests do, in virtual time
   dump ring DOMAIN DEVICE                       a shared ring with its indices and decoded slots
   net                                           the bridges with their ports, and captures of what passes them
+  xenstore ls|read|write|rm|exists|list|chmod|watch  XenStore, as xenstore(1) shows it
   dmesg                                         the hypervisor's messages
 
 Options of create:

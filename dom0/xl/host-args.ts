@@ -31,6 +31,10 @@ export class Args {
     const value = this.values[name];
     return Array.isArray(value) && value.every((n) => Number.isInteger(n)) ? (value as number[]) : this.wrong(name, 'list of numbers');
   }
+  strings(name: string): string[] {
+    const value = this.values[name];
+    return Array.isArray(value) && value.every((s) => typeof s === 'string') ? (value as string[]) : this.wrong(name, 'list of texts');
+  }
   flag(name: string): boolean {
     return this.values[name] === true;
   }

@@ -80,6 +80,8 @@ export interface HostCalls {
   /** Events are pieces of a file of that format; ends when it is taken back. `classes`: the keys; none for all. */
   trace: { args: { format: 'json' | 'txt' | 'msgpack'; classes: Record<string, string> }; reply: { records: number; missed: number } };
   dumpRing: { args: { domain: Qualifier; device: string; history: number | null }; reply: string };
+  /** Events are bytes for standard output and lines for standard error; `watch` ends when it is taken back. */
+  xenstore: { args: { args: string[]; columns: number | null }; reply: { code: number } };
   stop: { args: Record<string, never>; reply: null };
 }
 

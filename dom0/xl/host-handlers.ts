@@ -24,6 +24,7 @@ import { netHandlers } from './host-handlers-net.ts';
 import { saveHandlers } from './host-handlers-save.ts';
 import { screenHandlers } from './host-handlers-screens.ts';
 import { traceHandlers } from './host-handlers-trace.ts';
+import { xenstoreHandlers } from './host-handlers-xenstore.ts';
 import type { HostMachine, Resident } from './host-machine.ts';
 import { UserError, XlError } from './user-error.ts';
 
@@ -264,4 +265,5 @@ export const HANDLERS = {
   ...saveHandlers,
   ...screenHandlers,
   ...traceHandlers,
+  ...xenstoreHandlers,
 } satisfies Handlers<CallName>;

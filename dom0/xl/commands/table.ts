@@ -49,6 +49,7 @@ export const HOST_COMMANDS: Readonly<Record<string, () => Promise<Loaded>>> = {
   net: async () => (await import('./net.ts')).net,
   trace: async () => (await import('./trace.ts')).trace,
   dump: async () => (await import('./trace.ts')).dump,
+  xenstore: async () => (await import('./xenstore.ts')).xenstore,
   save: async () => (await save()).save,
   restore: async () => (await save()).restore,
   screenshot: async () => (await screen()).screenshot,
