@@ -27,7 +27,8 @@ export class GrantCopyBatch {
   readonly capacity: number;
   /** How many copies wait to be made. */
   count = 0;
-  private bytes = 0;
+  /** How many bytes those copy. */
+  bytes = 0;
   private made = 0;
   private readonly xen: Hypercalls;
   private readonly observer: Observer;
@@ -53,6 +54,12 @@ export class GrantCopyBatch {
   /** From a frame of dom0's into a domain's granted page. */
   toGrant(frame: number, from: number, dom: number, ref: number, to: number, length: number): number {
     return this.add(DOMID_SELF, frame, from, dom, ref, to, length, GNTCOPY_dest_gref);
+  }
+
+  /** Forgets what waits. */
+  clear(): void {
+    this.count = 0;
+    this.bytes = 0;
   }
 
   /** Makes them all; status() tells of each, until the next flush. */

@@ -282,3 +282,15 @@ test('a flood from one does not keep the others from their turn: each service is
   world.run();
   expect(work.request - before).toBe(RING_SLOTS);
 });
+
+test.each([
+  ['tx-ring-ref', '4294967296'],
+  ['rx-ring-ref', '99999999999999999999'],
+  ['event-channel-tx', '4294967296'],
+  ['event-channel-rx', '99999999999999999999'],
+  ['multi-queue-num-queues', '99999999999999999999'],
+  ['ctrl-ring-ref', '99999999999999999999'],
+])('a number in %s that fits no word: %s', (key, value) => {
+  const wild = new TestFront(world, { devid: 1, nodes: { [key]: value } }, bad.domain).connect();
+  expect(wild.state).toBe(XenbusStateClosing);
+});

@@ -607,7 +607,22 @@ describe('choices for study', () => {
     q.send(tcpPacket({ payload: 10 }));
     world.run();
     wire.send(tcpPacket({ to: 1 }));
-    expect(events.map((e) => e.kind)).toEqual(['kick', 'request', 'response', 'notify', 'kick', 'request', 'response', 'notify']);
+    expect(events.map((e) => e.kind)).toEqual([
+      'kick',
+      'request',
+      'grant',
+      'response',
+      'notify',
+      'kick',
+      'request',
+      'grant',
+      'response',
+      'notify',
+    ]);
+    expect(events.filter((e) => e.kind === 'grant')).toMatchObject([
+      { op: 'copy', count: 1, bytes: 64 },
+      { op: 'copy', count: 1, bytes: 154 },
+    ]);
     expect(events.filter((e) => e.kind === 'request')).toMatchObject([{ op: 'tx', bytes: 64 }, { op: 'rx' }]);
   });
 });

@@ -128,6 +128,7 @@ export class RxQueue implements StagedQueue {
     if (!owner.isLive) return;
     const { copies, flips } = this.shared.rx;
     const { observer } = this.shared.dom0;
+    if (observer.sink !== null) this.show(count);
     for (let i = 0; i < count; i++) {
       const way = this.ways[i]!;
       const status = way === NOTHING || way === FAILED ? GNTST_okay : way >= FLIP ? flips.status(way - FLIP) : copies.status(way);
@@ -150,6 +151,21 @@ export class RxQueue implements StagedQueue {
       if (this.shared.options.notify === 'each' && this.ends[i] === 1) this.push();
     }
     if (count > 0 && this.shared.options.notify === 'batch') this.push();
+  }
+
+  /** The grant operations that were made for this queue. */
+  private show(count: number): void {
+    const { sink } = this.shared.dom0.observer;
+    const made = { copy: { count: 0, bytes: 0 }, transfer: { count: 0, bytes: 0 } };
+    for (let i = 0; i < count; i++) {
+      const way = this.ways[i]!;
+      if (way < 0) continue;
+      const kind = made[way >= FLIP ? 'transfer' : 'copy'];
+      kind.count++;
+      kind.bytes += this.stagedView.getInt16(i * SIZE + RX_RESPONSE.status, true);
+    }
+    for (const op of ['copy', 'transfer'] as const)
+      if (made[op].count > 0) sink?.({ kind: 'grant', device: this.owner.name, op, ...made[op] });
   }
 
   private slotsFor(packet: { readonly bytes: Uint8Array; readonly gso: PacketGso | null }, hash: PacketHash | null): number {

@@ -110,9 +110,10 @@ export class TxQueue {
     }
     if (look === 'fatal') {
       // What came before it is not sent either: the device is closed.
-      txCopies.count = 0;
+      txCopies.clear();
       return look;
     }
+    this.seen('copy', txCopies.count, txCopies.bytes);
     txCopies.flush();
     for (let i = 0; i < batch.count && this.owner.isLive; i++) {
       this.submit(batch.at(i));
@@ -308,6 +309,7 @@ export class TxQueue {
           readonly: true,
         },
       );
+      this.seen('map', p.slots, 0);
       let at = 0;
       for (let i = 0; i < p.slots; i++) {
         mapping.page(i).readInto(p.offsets[i]!, packet.subarray(at, at + p.sizes[i]!));
@@ -319,7 +321,10 @@ export class TxQueue {
       for (let i = 0; i < p.slots; i++) p.copies[i] = NO_COPY;
       return -1;
     } finally {
-      mapping?.unmap();
+      if (mapping !== null) {
+        mapping.unmap();
+        this.seen('unmap', p.slots, 0);
+      }
     }
   }
 
@@ -376,6 +381,10 @@ export class TxQueue {
     const sent = asked || this.shared.options.notify === 'each';
     this.shared.dom0.observer.sink?.({ kind: 'notify', device: this.owner.name, queue: this.queue, ring: 'tx', sent });
     if (sent) this.notify();
+  }
+
+  private seen(op: 'copy' | 'map' | 'unmap', count: number, bytes: number): void {
+    if (count > 0) this.shared.dom0.observer.sink?.({ kind: 'grant', device: this.owner.name, op, count, bytes });
   }
 
   private fatal(reason: string): 'fatal' {

@@ -80,20 +80,21 @@ export class Vif implements BackendDevice, PortClient {
     const flags = () => this.connection?.flags;
     const mtu = Number(this.node.read('mtu') ?? ETH_DATA_LEN);
     const { multicast } = this;
+    const { options } = this.shared;
     return {
       get gso4() {
         const f = flags();
-        return f?.sg === true && (f.gso4 || f.gso4Prefix) && f.csum4;
+        return options.sg && options.gsoTcpv4 && options.csumOffload && f?.sg === true && (f.gso4 || f.gso4Prefix) && f.csum4;
       },
       get gso6() {
         const f = flags();
-        return f?.sg === true && (f.gso6 || f.gso6Prefix) && f.csum6;
+        return options.sg && options.gsoTcpv6 && options.ipv6CsumOffload && f?.sg === true && (f.gso6 || f.gso6Prefix) && f.csum6;
       },
       get csum4() {
-        return flags()?.csum4 ?? false;
+        return options.csumOffload && flags()?.csum4 === true;
       },
       get csum6() {
-        return flags()?.csum6 ?? false;
+        return options.ipv6CsumOffload && flags()?.csum6 === true;
       },
       wantsMulticast: (address) => multicast.wants(address),
       get maxFrame() {
