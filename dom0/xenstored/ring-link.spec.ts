@@ -108,3 +108,42 @@ test.each([
   link.serve();
   expect(front.take()).toEqual([]);
 });
+
+const at = (f: Parameters<typeof abi.xenstore_domain_interface.offset>[0]) => abi.xenstore_domain_interface.offset(f, 'x86_64');
+
+test('a domain that asks for it gets an empty ring: no watches, no transactions, nothing half sent', () => {
+  expect(front.page.u32(at('server_features'))).toBe(abi.XENSTORE_SERVER_FEATURE_RECONNECTION | abi.XENSTORE_SERVER_FEATURE_ERROR);
+  front.putMessage({ type: abi.XS_WATCH, payload: 'data\0t\0' });
+  front.putMessage({ type: abi.XS_TRANSACTION_START, payload: '\0' });
+  link.serve();
+  dom0.write('/local/domain/1/data/long', 'x'.repeat(2000));
+  front.putMessage({ type: abi.XS_READ, payload: 'data/long\0' });
+  front.put(Uint8Array.of(1, 2, 3));
+  link.serve();
+  const before = notified;
+  front.page.setU32(at('connection'), abi.XENSTORE_RECONNECT);
+  link.serve();
+  expect(front.page.u32(at('connection'))).toBe(abi.XENSTORE_CONNECTED);
+  for (const index of ['req_prod', 'req_cons', 'rsp_prod', 'rsp_cons'] as const) expect(front.page.u32(at(index))).toBe(0);
+  expect(notified).toBeGreaterThan(before);
+  front.reset();
+  dom0.write('/local/domain/1/data/x', '1');
+  expect(front.take()).toEqual([]);
+  front.putMessage({ type: abi.XS_TRANSACTION_END, reqId: 3, txId: 1, payload: 'T\0' });
+  link.serve();
+  expect(front.take()).toEqual([{ type: abi.XS_ERROR, reqId: 3, txId: 1, payload: 'ENOENT\0' }]);
+});
+
+test('a domain that broke the protocol is heard again once it has asked for a new connection', () => {
+  front.page.setU32(at('rsp_cons'), 77);
+  dom0.write('/local/domain/1/data/x', '1');
+  front.putMessage({ type: abi.XS_READ, payload: 'data/x\0' });
+  link.serve();
+  expect(front.page.u32(at('error'))).toBe(abi.XENSTORE_ERROR_RINGIDX);
+  front.page.setU32(at('connection'), abi.XENSTORE_RECONNECT);
+  link.serve();
+  expect(front.page.u32(at('error'))).toBe(abi.XENSTORE_ERROR_NONE);
+  front.putMessage({ type: abi.XS_READ, payload: 'data/x\0' });
+  link.serve();
+  expect(front.take().map((m) => m.payload)).toEqual(['1']);
+});
