@@ -1,6 +1,6 @@
 // Consoles of domains on the host, under Node: logs in files, and the sockets of channels (`channel=['connection=socket,...']`), at which this
 // process listens as QEMU does on a real Xen.
-import { createWriteStream, lstatSync, mkdirSync, unlinkSync } from 'node:fs';
+import { closeSync, lstatSync, mkdirSync, openSync, unlinkSync, writeSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
 import type { Consoled, DomainConsole, OpenConsoleLog } from '../consoled/index.ts';
@@ -20,9 +20,33 @@ export function consoleLogs(folder: string): OpenConsoleLog {
     throw new UserError(`${folder}: cannot be made: ${(e as NodeJS.ErrnoException).code ?? e}`);
   }
   return (name) => {
-    const stream = createWriteStream(join(folder, name), { flags: 'a' });
-    stream.on('error', (e) => void process.stderr.write(`ringworld: ${join(folder, name)}: ${e.message}\n`));
-    return { room: () => Number.POSITIVE_INFINITY, write: (bytes) => void stream.write(bytes), end: () => void stream.end() };
+    const file = join(folder, name);
+    const complain = (e: unknown) => void process.stderr.write(`ringworld: ${file}: ${(e as NodeJS.ErrnoException).code ?? e}\n`);
+    let fd: number | null = null;
+    try {
+      fd = openSync(file, 'a');
+    } catch (e) {
+      complain(e);
+      return null;
+    }
+    return {
+      room: () => Number.POSITIVE_INFINITY,
+      // At once: the end of the process, however it comes, leaves what was said before.
+      write: (bytes) => {
+        if (fd === null) return;
+        try {
+          writeSync(fd, bytes);
+        } catch (e) {
+          complain(e);
+          closeSync(fd);
+          fd = null;
+        }
+      },
+      end: () => {
+        if (fd !== null) closeSync(fd);
+        fd = null;
+      },
+    };
   };
 }
 
