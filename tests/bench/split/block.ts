@@ -20,7 +20,7 @@ const ARRAY_NS = 1_000_000;
 const ARRAY: LatencyModel = { name: 'array', read: () => ARRAY_NS, write: () => ARRAY_NS, flush: () => ARRAY_NS, discard: () => ARRAY_NS };
 
 /** A disk that holds a stamp in each page; writes are kept, which of themselves change nothing. */
-function stampedDisk(model: string): BlockStore {
+export function stampedDisk(model: string): BlockStore {
   const sectors = DISK_PAGES * 8;
   const latency = model === 'array' ? ARRAY : latencyModel(model, sectors);
   if (latency === null) throw new Error(`no latency model ${model}`);
