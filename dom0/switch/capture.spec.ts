@@ -97,6 +97,23 @@ const has = (name: string): boolean => {
   }
 };
 
+test.skipIf(!has('tcpdump'))('tcpdump reads it whole (skipped where it is not installed)', () => {
+  const { ports, capture, file, timers } = setUp({ kind: 'all' });
+  timers.pass(250);
+  ports[0]!.transmit(packet(frame(mac(1), mac(0), 'aa', 61)));
+  timers.pass(1e9);
+  ports[1]!.transmit(large(frame(mac(0), mac(1), 'bb', 9000), { type: 'tcpv4', size: 1448 }));
+  capture.stop();
+  const lines = execFileSync('tcpdump', ['-r', '-', '-n', '-e', '-tt', '--nano'], { input: file(), stdio: ['pipe', 'pipe', 'ignore'] });
+  const [first, second, ...none] = lines
+    .toString()
+    .split('\n')
+    .filter((l) => /^\d/.test(l));
+  expect(none).toEqual([]);
+  expect(first).toMatch(/^1767225600\.000000250 02:00:00:00:00:00 > 02:00:00:00:00:01, .*length 61/);
+  expect(second).toMatch(/^1767225601\.000000250 02:00:00:00:00:01 > 02:00:00:00:00:00, .*length 9000/);
+});
+
 test.skipIf(!has('tshark') || !has('capinfos'))('tshark and capinfos read it whole (skipped where they are not installed)', () => {
   const { ports, network, capture, file, timers } = setUp({ kind: 'all' });
   network.setWire('xenbr0', parseWire('1Gb/s')!);
