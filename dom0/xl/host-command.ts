@@ -3,12 +3,15 @@ import { spawn } from 'node:child_process';
 import { closeSync, mkdirSync, openSync } from 'node:fs';
 import { dirname } from 'node:path';
 import type { EngineKind } from '@ringworld/hypervisor';
+import { StoreError } from '../storage/block-store.ts';
+import { Storage } from '../storage/storage.ts';
 import { ENVIRONMENT, parseOptions, type Usage } from './commands/options.ts';
 import { switchOn } from './host.ts';
 import { HostMachine } from './host-machine.ts';
 import { parseNetOptions } from './net-options.ts';
 import { ChannelSockets, consoleLogs } from './node-consoles.ts';
 import { connectHost, listenAsHost, socketPath } from './node-host-socket.ts';
+import { nodeStorage } from './node-storage.ts';
 import { EXIT, UserError } from './user-error.ts';
 
 export const HOST_USAGE: Usage = {
@@ -26,6 +29,7 @@ export const HOST_USAGE: Usage = {
     'log-dir': { text: 'a folder in which each console is logged (guest-NAME.log)', value: true },
     log: { text: "with --daemon: a file for the host's messages (beside the socket)", value: true },
     stop: { text: 'end the host that is running' },
+    'disk-model': { text: 'how long disks take whose setting has no model=: ideal, nvme, hdd', value: true },
     quiet: { text: 'say nothing of what happens to domains' },
     uplink: { text: 'as for create: passt[,bridge=NAME][,args=ARGUMENTS], unix:PATH or tcp:HOST:PORT; may be given again', value: true },
     capture: { text: 'as for create: FILE[,BRIDGE|,DOMAIN/DEVID]; may be given again', value: true },
@@ -53,12 +57,13 @@ export async function hostCommand(args: string[]): Promise<number> {
   if (flags.has('daemon')) return startInBackground(path, args, values.get('log') ?? null);
 
   const say = (line: string) => void process.stderr.write(`ringworld: ${line}\n`);
-  const host = switchOn(settings);
+  const storage = openStorage(values.get('disk-model') ?? 'ideal');
+  const host = switchOn({ ...settings, services: { openStore: storage.open } });
   if (flags.has('verbose')) {
     process.stderr.write(host.hv.console.text());
     host.hv.console.onLine = (line) => void process.stderr.write(`${line}\n`);
   }
-  const machine = new HostMachine(host, flags.has('quiet') ? () => {} : say);
+  const machine = new HostMachine(host, flags.has('quiet') ? () => {} : say, storage);
   const logs = values.get('log-dir') ?? null;
   if (logs !== null) host.toolstack.consoled.openLog = consoleLogs(logs);
   const channels = new ChannelSockets(host.toolstack.consoled, () => machine.poke(), say);
@@ -70,11 +75,22 @@ export async function hostCommand(args: string[]): Promise<number> {
   try {
     await machine.run();
   } finally {
+    // What guests have written is still to reach the disks.
+    await storage.closeAll();
     channels.close();
     stopListening();
   }
   say('host has ended');
   return EXIT.ok;
+}
+
+function openStorage(model: string): Storage {
+  try {
+    return new Storage(nodeStorage, { model });
+  } catch (e) {
+    if (e instanceof StoreError) throw new UserError(`host: --disk-model: ${e.message}`);
+    throw e;
+  }
 }
 
 function whole(name: string, text: string | undefined, fallback: number, min: number, max = Number.MAX_SAFE_INTEGER): number {

@@ -3,14 +3,16 @@ import {
   addDevice,
   backendPath,
   beginDetach,
+  type Device,
   type DeviceType,
   frontendPath,
   isDetached,
   listDevices,
   removeDevice,
 } from '../toolstack/device.ts';
+import type { DeviceConfig } from '../toolstack/device-config.ts';
 import type { DeviceListing } from './host-calls.ts';
-import { domainOf, guestOf, type Handlers } from './host-handlers.ts';
+import { domainOf, guestOf, type Handlers, residentOf } from './host-handlers.ts';
 import type { HostMachine } from './host-machine.ts';
 import { UserError } from './user-error.ts';
 
@@ -50,17 +52,29 @@ async function waitForDetach(m: HostMachine, dom: number, type: string, devid: n
   return true;
 }
 
+const withDevice = (d: DeviceConfig, device: Device): DeviceConfig =>
+  device.type === 'vbd' ? { ...d, disks: [...d.disks, device] } : device.type === 'vif' ? { ...d, nics: [...d.nics, device] } : d;
+const withoutDevice = (d: DeviceConfig, type: DeviceType, devid: number): DeviceConfig => {
+  const others = (list: readonly Device[]) => list.filter((x) => x.type !== type || x.devid !== devid);
+  return { ...d, disks: others(d.disks), nics: others(d.nics) };
+};
+
 export const deviceHandlers: Handlers<'devices' | 'attach' | 'detach' | 'deviceCounts'> = {
   devices: (m, { args }) => listing(m, domainOf(m, args).domid, args.oneOf('type', TYPES)),
-  attach: (m, { args }) => {
+  attach: async (m, { args }) => {
     const { xs } = m.host.toolstack;
-    const dom = guestOf(m, args).domid;
-    const device = args.object('device');
-    const type = device.oneOf('type', TYPES);
-    const devid = device.integer('devid');
+    const resident = residentOf(m, args);
+    const dom = resident.live.domid;
+    const given = args.object('device');
+    const type = given.oneOf('type', TYPES);
+    const devid = given.integer('devid');
+    const device: Device = { type, devid, back: given.texts('back'), front: given.texts('front') };
     if (xs.read(`${frontendPath(dom, type, devid)}/backend`) !== null)
       throw new UserError(`the domain has a device ${type} ${devid} already`);
-    addDevice(xs, dom, { type, devid, back: device.texts('back'), front: device.texts('front') });
+    if (type === 'vbd') await resident.disks.open(device);
+    if (m.residents.get(dom) !== resident) throw new UserError('the domain has been destroyed');
+    addDevice(xs, dom, device);
+    m.changeDevices(resident, (d) => withDevice(d, device));
     m.poke();
     return null;
   },
@@ -76,6 +90,11 @@ export const deviceHandlers: Handlers<'devices' | 'attach' | 'detach' | 'deviceC
       if (!(await waitForDetach(m, dom, type, devid))) return { done: false };
     }
     removeDevice(xs, dom, type, devid);
+    const resident = m.residents.get(dom);
+    if (resident !== undefined) {
+      if (type === 'vbd') resident.disks.release(devid);
+      m.changeDevices(resident, (d) => withoutDevice(d, type, devid));
+    }
     m.poke();
     return { done: true };
   },

@@ -12,6 +12,7 @@ import { StreamError, StreamReader, streamHead, streamTail } from '../toolstack/
 import { type DomainConfig, formatUuid } from '../toolstack/xlcfg.ts';
 import { Args } from './host-args.ts';
 import { ConsoleHub } from './host-console.ts';
+import type { DomainDisks } from './host-disks.ts';
 import { type Handlers, residentOf } from './host-handlers.ts';
 import type { HostMachine, Resident } from './host-machine.ts';
 import { readInputFile } from './node-files.ts';
@@ -160,6 +161,7 @@ export const saveHandlers: Handlers<'save' | 'restore'> = {
     const file = args.string('file');
     const { toolstack } = m.host;
     const fd = open(file, 'r');
+    let disks: DomainDisks | null = null;
     try {
       const image = new StreamReader((count) => {
         const bytes = new Uint8Array(count);
@@ -169,13 +171,14 @@ export const saveHandlers: Handlers<'save' | 'restore'> = {
       });
       const config = configOf(file, image.head());
       checkNewName(toolstack.privcmd, toolstack.xs, config.name);
+      disks = await m.openDisks({ config, source: file });
       const hub = new ConsoleHub();
       const output = new ConsoleOutput(hub);
       const steps = toolstack.restore(config, file, image, output);
       for (let step = steps.next(); ; step = steps.next()) {
         if (step.done) {
           const live = step.value;
-          m.adopt({ guest: { source: file, config, files: filesLater(config) }, live, hub, output, startedNs: m.now });
+          m.adopt({ guest: { source: file, config, files: filesLater(config) }, live, hub, output, disks, startedNs: m.now });
           if (!args.flag('paused')) unpauseDomain(toolstack.privcmd, toolstack.xs, domid(live.domid));
           m.poke();
           return { domid: live.domid, name: config.name };
@@ -183,6 +186,7 @@ export const saveHandlers: Handlers<'save' | 'restore'> = {
         await turn();
       }
     } catch (e) {
+      disks?.close();
       if (e instanceof StreamError) throw new ToolstackError(`${file}: ${e.message}`);
       if (e instanceof Error && 'syscall' in e) throw new UserError(`${file}: cannot be read: ${e.message}`);
       throw e;

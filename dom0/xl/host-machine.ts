@@ -1,11 +1,15 @@
 // The machine that `ringworld host` keeps running: domains come and go, and each ends as its configuration says. Idle time takes as long
 // as it does, since people sit at its terminals.
+
+import type { Storage } from '../storage/storage.ts';
 import { checkNewName, pauseDomain, renameDomain } from '../toolstack/control.ts';
+import type { DeviceConfig } from '../toolstack/device-config.ts';
 import { actionFor, type LiveDomain, restarts, type ShutdownReason } from '../toolstack/lifecycle.ts';
 import { uuidOfName } from '../toolstack/xlcfg.ts';
 import type { Guest } from './create-options.ts';
 import type { Host } from './host.ts';
 import { ConsoleHub } from './host-console.ts';
+import { DomainDisks } from './host-disks.ts';
 import { HostNet } from './node-net.ts';
 import { ConsoleOutput } from './output.ts';
 import { type OutsideWorld, pump } from './pump.ts';
@@ -17,6 +21,7 @@ export interface Resident {
   live: LiveDomain;
   readonly hub: ConsoleHub;
   readonly output: ConsoleOutput;
+  readonly disks: DomainDisks;
   /** System time (ns) at which the domain was built. */
   startedNs: number;
 }
@@ -41,10 +46,13 @@ export class HostMachine {
   private isPoked = false;
   private wake: (() => void) | null = null;
 
-  /** `note` gets a line for each thing that happens by itself. */
-  constructor(host: Host, note: (line: string) => void) {
+  private readonly storage: Storage | null;
+
+  /** `note` gets a line for each thing that happens by itself. Without `storage` domains have no disks. */
+  constructor(host: Host, note: (line: string) => void, storage: Storage | null = null) {
     this.host = host;
     this.note = note;
+    this.storage = storage;
     this.net = new HostNet(host, () => this.poke(), note);
     host.toolstack.onShutdown = (d) => this.ended.push(d);
     // A machine without domains has nothing to wait for, and its time would stand: the domains to come would find the wrong date.
@@ -53,17 +61,38 @@ export class HostMachine {
     this.waiting = { canWake: () => true, wait: (ms) => this.wait(ms), isLive, admit };
   }
 
-  /** Builds a domain, and lets it run unless told. Throws what the user did wrong. */
-  create(guest: Guest, paused: boolean): Resident {
+  /** Opens its disks, builds a domain, and lets it run unless told. Throws what the user did wrong. */
+  async create(guest: Guest, paused: boolean): Promise<Resident> {
     const { toolstack } = this.host;
     checkNewName(toolstack.privcmd, toolstack.xs, guest.config.name);
+    const disks = await this.openDisks(guest);
     const hub = new ConsoleHub();
     const output = new ConsoleOutput(hub);
-    const resident: Resident = { guest, live: toolstack.create(guest.config, guest.files, output), hub, output, startedNs: this.now };
-    this.residents.set(resident.live.domid, resident);
-    if (!paused) toolstack.unpause(resident.live);
-    this.poke();
-    return resident;
+    try {
+      // Somebody may have taken the name meanwhile.
+      checkNewName(toolstack.privcmd, toolstack.xs, guest.config.name);
+      const live = toolstack.create(guest.config, guest.files, output);
+      const resident: Resident = { guest, live, hub, output, disks, startedNs: this.now };
+      this.residents.set(live.domid, resident);
+      if (!paused) toolstack.unpause(live);
+      this.poke();
+      return resident;
+    } catch (e) {
+      disks.close();
+      throw e;
+    }
+  }
+
+  async openDisks(guest: Pick<Guest, 'config' | 'source'>): Promise<DomainDisks> {
+    const disks = new DomainDisks(this.storage);
+    await disks.openAll(guest.config.devices, guest.source);
+    return disks;
+  }
+
+  /** Devices come and go while the domain runs; when it is started again it has those that it had. */
+  changeDevices(resident: Resident, change: (devices: DeviceConfig) => DeviceConfig): void {
+    const { guest } = resident;
+    resident.guest = { ...guest, config: { ...guest.config, devices: change(guest.config.devices) } };
   }
 
   /** Takes a domain that was built elsewhere (restored) under the host's care. It is left as it is. */
@@ -140,6 +169,7 @@ export class HostMachine {
     const { domid: dom } = resident.live;
     this.residents.delete(dom);
     this.host.toolstack.destroy(resident.live);
+    if (successor === null) resident.disks.close();
     this.tell({ kind: 'destroyed', domid: dom, successor });
   }
 
@@ -186,7 +216,12 @@ export class HostMachine {
     // The one that takes its place has its UUID.
     const config = { ...live.config, name: newName, uuid: uuidOfName(newName) };
     toolstack.setUuid(live, config);
-    this.residents.set(live.domid, { ...resident, hub: new ConsoleHub(), guest: { ...resident.guest, config } });
+    this.residents.set(live.domid, {
+      ...resident,
+      hub: new ConsoleHub(),
+      disks: new DomainDisks(null),
+      guest: { ...resident.guest, config },
+    });
   }
 
   /** Builds the domain again; terminals stay attached to its console. */
@@ -203,6 +238,7 @@ export class HostMachine {
     } catch (e) {
       if (!isForUser(e)) throw e;
       this.note(`${resident.guest.config.name} cannot be started again: ${e.message}`);
+      resident.disks.close();
       this.tell({ kind: 'destroyed', domid: old.domid, successor: null });
       return;
     }
