@@ -113,7 +113,7 @@ describe.skipIf(!haveApt())('stock Debian domains on a bridge (skipped where the
   });
 
   it('copy by busybox nc as well without any offload, one queue and one event channel: each packet fits the wire, each checksum is right', async () => {
-    const mib = Math.min(8, MIB);
+    const mib = Math.min(4, MIB);
     const server = guest('server', {
       memory: 192 + 2 * mib,
       commands: [...up('10.0.0.1'), 'nc -l -p 5000 > /tmp/data', 'sha256sum /tmp/data', ...STATISTICS],
