@@ -44,6 +44,8 @@ export class XsClient implements XsOperations {
   private readonly daemon: Xenstored;
   private readonly connection: Connection;
   private readonly handlers = new Map<string, WatchHandler>();
+  /** Made once: closures cost more than what they do. */
+  private readonly direct: XsOperations;
   private nextToken = 1;
   private nextRequest = 1;
   /** Requests under way: a handler's may come in the middle of one. Events wait until all are answered. */
@@ -52,18 +54,19 @@ export class XsClient implements XsOperations {
 
   constructor(daemon: Xenstored, domid = 0) {
     this.daemon = daemon;
+    this.direct = this.operations(0);
     this.connection = daemon.connect(domid, () => this.deliver());
   }
 
-  read = (path: string): string | null => this.operations(0).read(path);
-  readBytes = (path: string): string | null => this.operations(0).readBytes(path);
-  write = (path: string, value: string): void => this.operations(0).write(path, value);
-  writeBytes = (path: string, value: string): void => this.operations(0).writeBytes(path, value);
-  mkdir = (path: string): void => this.operations(0).mkdir(path);
-  rm = (path: string): void => this.operations(0).rm(path);
-  directory = (path: string): string[] => this.operations(0).directory(path);
-  getPerms = (path: string): string[] => this.operations(0).getPerms(path);
-  setPerms = (path: string, perms: readonly string[]): void => this.operations(0).setPerms(path, perms);
+  read = (path: string): string | null => this.direct.read(path);
+  readBytes = (path: string): string | null => this.direct.readBytes(path);
+  write = (path: string, value: string): void => this.direct.write(path, value);
+  writeBytes = (path: string, value: string): void => this.direct.writeBytes(path, value);
+  mkdir = (path: string): void => this.direct.mkdir(path);
+  rm = (path: string): void => this.direct.rm(path);
+  directory = (path: string): string[] => this.direct.directory(path);
+  getPerms = (path: string): string[] => this.direct.getPerms(path);
+  setPerms = (path: string, perms: readonly string[]): void => this.direct.setPerms(path, perms);
 
   /** Calls `handler` once now and then at each change of the node or below. Returns what ends it. */
   watch(path: string, handler: WatchHandler): () => void {

@@ -37,8 +37,8 @@ export interface Request {
   readonly payload: string;
   readonly txId: number;
   readonly daemon: RequestTarget;
-  /** Done once the reply is queued. */
-  afterwards(action: () => void): void;
+  /** What is done once the reply is queued. */
+  readonly afterwards: (() => void)[];
 }
 
 /** Requests that are about more than nodes, which the daemon answers. */

@@ -15,7 +15,7 @@ import { canonical, domainPath, INTRODUCE_DOMAIN, isSpecial, RELEASE_DOMAIN, wat
 import { accessOf, isPrivileged, OWNER, ownerOf, type Perms, READ, WRITE } from './perms.ts';
 import { DEFAULT_QUOTAS, type Quotas } from './quotas.ts';
 import { REQUESTS, type Request, type RequestTarget, requestName } from './requests.ts';
-import { newTransaction } from './transaction.ts';
+import { newTransaction, type Transaction } from './transaction.ts';
 import { type Change, fireWatches, type Watch, WatchIndex, watchBytes, watchedAs, watchKey } from './watches.ts';
 
 /** How the daemon reaches the rings of domains, and asks Xen about domains; domain-rings.ts is the real one. */
@@ -37,6 +37,29 @@ export interface XenstoredOptions {
   readonly clock?: Clock;
   /** Called for each request with its reply, and for each event. */
   readonly count?: () => void;
+}
+
+/** A class, since one is made for each request. */
+class ClientActor implements Actor {
+  readonly domid: number;
+  readonly target: number | null;
+  readonly book: Book;
+  readonly transaction: Transaction | null;
+  private readonly daemon: Xenstored;
+  private readonly cause: Cause | null;
+
+  constructor(daemon: Xenstored, who: Connection, transaction: Transaction | null, cause: Cause | null) {
+    this.domid = who.domid;
+    this.target = who.target;
+    this.book = daemon.book;
+    this.transaction = transaction;
+    this.daemon = daemon;
+    this.cause = cause;
+  }
+
+  changed(change: Change): void {
+    this.daemon.fire(change, this.cause);
+  }
 }
 
 export class Xenstored implements RequestTarget {
@@ -146,7 +169,7 @@ export class Xenstored implements RequestTarget {
         payload: message.payload,
         txId,
         daemon: this,
-        afterwards: (action) => afterwards.push(action),
+        afterwards,
       });
       if (payload.length > XENSTORE_PAYLOAD_MAX) throw new XsError('E2BIG');
     } catch (e) {
@@ -264,7 +287,7 @@ export class Xenstored implements RequestTarget {
     record.watches++;
     c.watches.set(key, watch);
     this.watches.add(watch);
-    r.afterwards(() => this.sendEvent(c, null, watch, path));
+    r.afterwards.push(() => this.sendEvent(c, null, watch, path));
   }
 
   removeWatch(c: Connection, given: string, token: string): void {
@@ -370,11 +393,11 @@ export class Xenstored implements RequestTarget {
   private actor(connection: Connection, txId: number, cause: Cause | null): Actor {
     const transaction = txId === 0 ? null : connection.transactions.get(txId);
     if (transaction === undefined) throw new XsError('ENOENT');
-    const { domid, target } = connection;
-    return { domid, target, transaction, book: this.book, changed: (change) => this.fire(change, cause) };
+    return new ClientActor(this, connection, transaction, cause);
   }
 
-  private fire(change: Change, cause: Cause | null): void {
+  /** Tells those who watch. */
+  fire(change: Change, cause: Cause | null): void {
     fireWatches(this.watches, this.connections, change, (c, w) => this.sendEvent(c, cause, w, change.path));
   }
 
