@@ -1,5 +1,6 @@
 // The outside world through Debian's passt: a stock Debian guest takes an address by DHCP, asks a name server, and moves data by TCP both ways
 // with servers of this process on the host's loopback (which passt maps to the gateway's address).
+import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { createSocket } from 'node:dgram';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -13,6 +14,7 @@ import { busyboxInitramfs } from './support/initramfs.ts';
 import { ringworld } from './support/ringworld.ts';
 
 const scratch = mkdtempSync(join(tmpdir(), 'ringworld-uplink-'));
+const COMMAND = join(import.meta.dirname, '../dom0/xl/ringworld.mjs');
 const closers: (() => void)[] = [];
 afterAll(() => {
   for (const close of closers) close();
@@ -82,8 +84,14 @@ function dnsServer(): Promise<{ readonly port: number; readonly asked: string[] 
   return new Promise((done) => socket.bind(0, '127.0.0.1', () => done({ port: socket.address().port, asked })));
 }
 
+/** What web servers were asked for. */
+const asked: string[] = [];
+
 function webServer(body: Uint8Array): Promise<number> {
-  const server = createHttpServer((_, response) => response.end(body));
+  const server = createHttpServer((request, response) => {
+    asked.push(request.url ?? '');
+    response.end(body);
+  });
   closers.push(() => server.close());
   return new Promise((done) => server.listen(0, '127.0.0.1', () => done((server.address() as AddressInfo).port)));
 }
@@ -136,5 +144,42 @@ describe.skipIf(!haveApt())('the outside world of a stock Debian guest (skipped 
     // The capture saw the guest ask for its address.
     expect(readFileSync(file).includes(Buffer.from('00163e000011', 'hex'))).toBe(true);
     expect(readFileSync(file).includes('ringworld')).toBe(true);
+  });
+
+  it('serves the domains of a host too, whose network can be watched meanwhile', async () => {
+    process.env.PATH = `${process.env.PATH}:${join(debianPackage('passt'), 'usr/bin')}`;
+    const body = data(100_000, 2);
+    const web = await webServer(body);
+    const config = guest(
+      'resident',
+      [
+        'ip link set eth0 up',
+        'udhcpc -i eth0 -n -q -t 5 -T 3 -s /etc/udhcpc.sh',
+        `wget -q -O /tmp/body http://$(cat /tmp/router):${web}/ && wget -q -O /dev/null http://$(cat /tmp/router):${web}/$(sha256sum < /tmp/body)`,
+      ],
+      '00:16:3e:00:00:12',
+    );
+    const socket = ['--socket', join(scratch, 'host.sock')];
+    const up = await ringworld(['host', '--daemon', '--memory', '256', '--uplink=passt', ...socket]);
+    expect(up.stderr).toBe('');
+    try {
+      const file = join(scratch, 'host.pcapng');
+      const watching = spawn(process.execPath, [COMMAND, 'net', 'capture', '-w', file, 'resident/0', ...socket], { stdio: 'ignore' });
+      const watched = new Promise((done) => watching.once('exit', done));
+      const made = await ringworld(['create', ...socket, config]);
+      expect(made.code).toBe(0);
+      // The guest tells by what it asks for that it has got everything.
+      const hash = sha(body);
+      for (const end = performance.now() + 300_000; !asked.some((url) => url.includes(hash)) && performance.now() < end; )
+        await new Promise((done) => setTimeout(done, 200));
+      expect(asked.some((url) => url.includes(hash))).toBe(true);
+      const listed = await ringworld(['net', 'list', ...socket]);
+      expect(listed.stdout).toMatch(/^xenbr0\n {2}uplink0 +tx [1-9]/);
+      watching.kill('SIGINT');
+      await watched;
+      expect(readFileSync(file).includes(Buffer.from('00163e000012', 'hex'))).toBe(true);
+    } finally {
+      await ringworld(['host', '--stop', ...socket]);
+    }
   });
 });
