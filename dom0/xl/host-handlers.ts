@@ -161,7 +161,7 @@ const domainHandlers: Handlers<
     return { domid: id, name };
   },
   config: (m, { args }) => m.residents.get(args.integer('domid'))?.guest.config ?? null,
-  create: (m, { args }) => ({ domid: m.create(args.guest('guest'), args.flag('paused')).live.domid }),
+  create: async (m, { args }) => ({ domid: (await m.create(args.guest('guest'), args.flag('paused'))).live.domid }),
   destroy: (m, { args }) => {
     if (domainOf(m, args).domid === 0)
       throw new XlError(

@@ -104,7 +104,8 @@ export function clientMessage(value: unknown): ClientMessage {
   if (!isObject(value) || !Number.isSafeInteger(value.id)) throw new ProtocolError('a message without an id');
   const id = value.id as number;
   if (typeof value.call === 'string') return { call: value.call, id, args: value.args };
-  if (value.input instanceof Uint8Array) return { input: value.input, id };
+  // A copy: a console keeps what does not fit, and the frame is Node's.
+  if (value.input instanceof Uint8Array) return { input: new Uint8Array(value.input), id };
   if (value.cancel === true) return { cancel: true, id };
   throw new ProtocolError('a message that is neither call, input nor cancel');
 }

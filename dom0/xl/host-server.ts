@@ -64,7 +64,7 @@ export class HostConnection {
       return;
     }
     const open = this.calls.get(m.id);
-    if ('input' in m) open?.input(new Uint8Array(m.input));
+    if ('input' in m) open?.input(m.input);
     else open?.cancel();
   }
 
