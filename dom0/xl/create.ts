@@ -47,6 +47,10 @@ export async function create(args: string[], observe?: (machine: Machine) => voi
     throw new UserError('create: --trace does not go with --engine=both, which runs two machines');
   if (engine === 'both' && options.net !== null && options.net.uplinks.length > 0)
     throw new UserError('create: --uplink does not go with --engine=both: no two machines would see the same outside');
+  if (engine === 'both' && guests.some((g) => g.config.devices.p9s.some((d) => d.back.readonly !== '1')))
+    throw new UserError(
+      'create: --engine=both does not go with a shared folder that is written: two machines would write it (p9: readonly=1)',
+    );
   if (engine === 'both') return (await import('./lockstep-domains.ts')).createInLockstep(options, guests);
 
   // The hypervisor is loaded only when there is something to run: a mistake is answered at once.
@@ -71,7 +75,8 @@ export async function create(args: string[], observe?: (machine: Machine) => voi
   output = outputs[0]!;
   let keyboard: Keyboard | null = null;
   let net: HostNet | null = null;
-  let channels: ChannelSockets | null = null;
+  // Assigned in a callback, which the compiler does not follow.
+  let channels = null as ChannelSockets | null;
   const bell = new Bell();
   const session = new Session({
     guests,
