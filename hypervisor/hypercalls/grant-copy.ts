@@ -2,6 +2,7 @@
 // xen/common/grant_table.c). Consecutive copies from or to one grant keep it pinned.
 
 import {
+  type Abi,
   DOMID_SELF,
   GNTCOPY_dest_gref,
   GNTCOPY_source_gref,
@@ -15,6 +16,7 @@ import {
   GTF_transfer_committed,
   GTF_transfer_completed,
   gnttab_copy,
+  gnttab_copy_ptr,
   gnttab_transfer,
   XEN_EFAULT,
   XEN_EINVAL,
@@ -56,28 +58,32 @@ export function copyGrants(c: HypercallContext, uop: number, count: number): num
   let source: Side | null = null;
   let dest: Side | null = null;
   let rc = 0;
+  const at = c.guest.abi === 'x86_64' ? AT.x86_64 : AT.x86_32;
   for (let i = 0; i < count; i++) {
-    const op = c.guest.readStruct(gnttab_copy, uop, i);
-    if (op === null) {
+    const bytes = c.guest.copyFrom(uop + i * at.size, at.size);
+    if (bytes === null) {
       rc = -XEN_EFAULT;
       break;
     }
+    const op = new DataView(bytes.buffer, bytes.byteOffset, at.size);
+    const flags = op.getUint16(at.flags, true);
+    const fromGref = (flags & GNTCOPY_source_gref) !== 0;
+    const toGref = (flags & GNTCOPY_dest_gref) !== 0;
     let status: number = GNTST_okay;
-    const fromGref = (op.flags & GNTCOPY_source_gref) !== 0;
-    const toGref = (op.flags & GNTCOPY_dest_gref) !== 0;
-    const s = claim(c, source, op.source.domid, fromGref, fromGref ? op.source.u.ref : op.source.u.gmfn, true);
+    const s = claim(c, source, op.getUint16(at.sourceDomid, true), fromGref, whatOf(op, at.source, fromGref, at.frameBytes), true);
     if (typeof s === 'number') {
       status = s;
       source = null;
     } else {
       source = s;
-      const d = claim(c, dest, op.dest.domid, toGref, toGref ? op.dest.u.ref : op.dest.u.gmfn, false);
+      const d = claim(c, dest, op.getUint16(at.destDomid, true), toGref, whatOf(op, at.dest, toGref, at.frameBytes), false);
       if (typeof d === 'number') {
         status = d;
         dest = null;
       } else {
         dest = d;
-        status = copyBytes(c, source, op.source.offset, dest, op.dest.offset, op.len);
+        const from = op.getUint16(at.sourceOffset, true);
+        status = copyBytes(c, source, from, dest, op.getUint16(at.destOffset, true), op.getUint16(at.length, true));
       }
     }
     if (status !== GNTST_okay) {
@@ -86,7 +92,8 @@ export function copyGrants(c: HypercallContext, uop: number, count: number): num
       source = null;
       dest = null;
     }
-    if (!c.guest.writeStruct(gnttab_copy, uop, { ...op, status } as typeof op, i)) {
+    STATUS.setInt16(0, status, true);
+    if (!c.guest.copyTo(uop + i * at.size + at.status, STATUS_BYTES)) {
       rc = -XEN_EFAULT;
       break;
     }
@@ -95,6 +102,34 @@ export function copyGrants(c: HypercallContext, uop: number, count: number): num
   release(c, dest);
   return rc;
 }
+
+/** Where things are in a gnttab_copy: it is read as bytes and only its status written, since backends make a copy for each page of data. */
+const layout = (abi: Abi) => {
+  const [source, dest] = [gnttab_copy.offset('source', abi), gnttab_copy.offset('dest', abi)];
+  const [domid, offset] = [gnttab_copy_ptr.offset('domid', abi), gnttab_copy_ptr.offset('offset', abi)];
+  return {
+    size: gnttab_copy.size(abi),
+    source,
+    sourceDomid: source + domid,
+    sourceOffset: source + offset,
+    dest,
+    destDomid: dest + domid,
+    destOffset: dest + offset,
+    length: gnttab_copy.offset('len', abi),
+    flags: gnttab_copy.offset('flags', abi),
+    status: gnttab_copy.offset('status', abi),
+    /** Of u.gmfn; u.ref is a word in either. */
+    frameBytes: domid,
+  };
+};
+const AT = { x86_64: layout('x86_64'), x86_32: layout('x86_32') };
+/** A reference or a frame number. */
+function whatOf(op: DataView, at: number, isGref: boolean, frameBytes: number): number {
+  const low = op.getUint32(at, true);
+  return isGref || frameBytes === 4 ? low : low + op.getUint32(at + 4, true) * 0x1_0000_0000;
+}
+const STATUS_BYTES = new Uint8Array(2);
+const STATUS = new DataView(STATUS_BYTES.buffer);
 
 /** The side as it is claimed already, or claimed anew (letting the old one go); a GNTST_* error otherwise. */
 function claim(c: HypercallContext, old: Side | null, domid: number, isGref: boolean, what: number, readonly: boolean): Side | number {
