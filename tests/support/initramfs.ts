@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { gzipSync } from 'node:zlib';
 import { type CpioEntry, cpioNewc } from './cpio.ts';
 import { type DebianKernel, debianBusybox } from './debian-kernel.ts';
-import { kernelModules } from './kernel-modules.ts';
+import { type KernelModule, kernelModules } from './kernel-modules.ts';
 
 export interface InitramfsOptions {
   /** Shell commands to run after BOOT-OK. */
@@ -28,12 +28,12 @@ const APPLETS = `
   .trim()
   .split(/\s+/);
 
-const initScript = (options: InitramfsOptions, modules: readonly string[]): string => `#!/bin/sh
+const initScript = (options: InitramfsOptions, modules: readonly KernelModule[]): string => `#!/bin/sh
 export PATH=/bin:/sbin HOME=/ TERM=vt100
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs dev /dev
-${modules.map((m) => `insmod /lib/modules/${m}.ko || echo MODULE-FAILED ${m}\n`).join('')}echo BOOT-OK
+${modules.map((m) => `insmod /lib/modules/${m.name}.ko ${m.parameters} || echo MODULE-FAILED ${m.name}\n`).join('')}echo BOOT-OK
 cat /proc/uptime
 ${(options.commands ?? []).join('\n')}
 ${options.shell === false ? '' : 'setsid cttyhack sh'}
@@ -55,12 +55,7 @@ export function busyboxInitramfs(options: InitramfsOptions = {}): Uint8Array {
     {
       path: 'init',
       mode: 0o755,
-      kind: text(
-        initScript(
-          options,
-          modules.map((m) => m.name),
-        ),
-      ),
+      kind: text(initScript(options, modules)),
     },
     ...modules.map((m): CpioEntry => ({ path: `lib/modules/${m.name}.ko`, kind: { file: m.bytes } })),
     ...Object.entries(options.files ?? {}).map(([path, file]): CpioEntry => ({ path, mode: 0o755, kind: { file } })),

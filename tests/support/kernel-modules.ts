@@ -7,6 +7,8 @@ import type { DebianKernel } from './debian-kernel.ts';
 
 export interface KernelModule {
   readonly name: string;
+  /** What was written behind its name. */
+  readonly parameters: string;
   /** The uncompressed .ko. */
   readonly bytes: Uint8Array;
 }
@@ -15,13 +17,14 @@ export interface KernelModule {
 const canonical = (name: string): string => name.replaceAll('-', '_');
 const nameOf = (path: string): string => canonical(basename(path).replace(/\.ko(\.xz)?$/, ''));
 
-/** The modules named and all that they need, each after what it needs. What the kernel has built in is left out. */
+/** The modules named ('xen-blkfront', or with parameters, 'xen-blkfront max=64') and all that they need, each after what it needs. What the kernel has built in is left out. */
 export function kernelModules(kernel: DebianKernel, names: readonly string[]): KernelModule[] {
   const files = new Map<string, string>();
   for (const entry of readdirSync(join(kernel.modulesDir, 'kernel'), { recursive: true, encoding: 'utf8' }))
     if (/\.ko(\.xz)?$/.test(entry)) files.set(nameOf(entry), join(kernel.modulesDir, 'kernel', entry));
   const builtin = new Set(readFileSync(join(kernel.modulesDir, 'modules.builtin'), 'utf8').trim().split('\n').map(nameOf));
   const chosen = new Map<string, KernelModule>();
+  const parameters = new Map<string, string>();
   const add = (name: string, isSoft: boolean) => {
     // A soft dependency may be an algorithm's name, which its plain implementation has as an alias.
     const candidates = isSoft ? [name, `${name}_generic`] : [name];
@@ -36,9 +39,13 @@ export function kernelModules(kernel: DebianKernel, names: readonly string[]): K
     for (const n of info('depends').flatMap((v) => v.split(','))) if (n !== '') add(canonical(n), false);
     for (const v of info('softdep'))
       for (const n of /pre:([^:]*)(?: post:|$)/.exec(v)?.[1]?.trim().split(/\s+/) ?? []) add(canonical(n), true);
-    chosen.set(found, { name: found, bytes });
+    chosen.set(found, { name: found, parameters: parameters.get(name) ?? '', bytes });
   };
-  for (const n of names) add(canonical(n), false);
+  for (const n of names) {
+    const [name, ...rest] = n.split(' ');
+    parameters.set(canonical(name!), rest.join(' '));
+  }
+  for (const name of parameters.keys()) add(name, false);
   return [...chosen.values()];
 }
 
