@@ -4,7 +4,7 @@ import { type Access, type Book, deleteNode, readNode, writeNode } from './acces
 import { XsError } from './errors.ts';
 import { baseName, childPath, parentOf } from './paths.ts';
 import { accessOf, type Identity, inherited, isPrivileged, OWNER, ownerOf, type Perms, READ, WRITE } from './perms.ts';
-import { type NewNode, withChild, withoutChild, type XsNode } from './store.ts';
+import { type NewNode, withChild, withoutChild, withoutFirst, type XsNode } from './store.ts';
 import type { Change } from './watches.ts';
 
 /** In whose name, on what, and who is told. */
@@ -106,26 +106,44 @@ export function removeNode(a: Actor, path: string): void {
   removeTree(a, path);
 }
 
-/** The node and all below it, whoever owns them; what is deepest goes first. */
+/**
+ * The node and all below it, whoever owns them; what is deepest goes first. In a transaction others may have removed a node meanwhile that
+ * it still sees listed, or it may look at too many: then it ends half done, with EIO, and cannot succeed any more.
+ */
 export function removeTree(a: Actor, path: string): void {
   const { book } = a;
   const above = parentOf(path);
   const parent = readNode(book, a, above);
   if (parent === null) throw new XsError('EINVAL');
-  // Parents before children; then from the end.
-  const doomed: { path: string; node: XsNode }[] = [];
-  const find = (at: string) => {
-    const node = readNode(book, a, at);
-    if (node === null) return;
-    for (const name of node.children) find(childPath(at, name));
-    doomed.push({ path: at, node });
-  };
-  find(path);
-  for (const { path: at, node } of doomed) {
-    deleteNode(book, a, at);
-    tell(a, at, node, at !== path, null);
-  }
+  const node = readNode(book, a, path);
+  if (node !== null) removeBelow(a, path, path, node);
   writeNode(book, a, above, withoutChild(parent, baseName(path)), false);
+}
+
+function removeBelow(a: Actor, root: string, path: string, node: XsNode): void {
+  const { book } = a;
+  let left: NewNode = node;
+  for (const name of node.children) {
+    const below = childPath(path, name);
+    const child = readListed(a, below);
+    removeBelow(a, root, below, child);
+    if (a.transaction === null) continue;
+    left = withoutFirst(left);
+    writeNode(book, a, path, left, false);
+  }
+  deleteNode(book, a, path);
+  tell(a, path, node, path !== root, null);
+}
+
+function readListed(a: Actor, path: string): XsNode {
+  let node: XsNode | null = null;
+  try {
+    node = readNode(a.book, a, path);
+  } catch (e) {
+    if (!(e instanceof XsError)) throw e;
+  }
+  if (node === null) throw new XsError('EIO');
+  return node;
 }
 
 export function setPerms(a: Actor, path: string, perms: Perms): void {

@@ -40,3 +40,9 @@ export const withoutChild = (node: NewNode, name: string): NewNode => {
   const children = node.children.filter((c) => c !== name);
   return { ...node, children, childBytes: listBytes(children) };
 };
+
+export const withoutFirst = (node: NewNode): NewNode => ({
+  ...node,
+  children: node.children.slice(1),
+  childBytes: node.childBytes - (node.children[0]?.length ?? -1) - 1,
+});
