@@ -157,7 +157,7 @@ export class Connection implements TxOwner, RxOwner {
 
   private openControl(): void {
     const ring = new BackRing([this.map('ctrl-ring-ref')], CTRL_RING, 'x86_64');
-    const serve = () => this.guard(() => this.control.serve(ring, () => this.shared.dom0.evtchn.notify(port)));
+    const serve = () => this.guard(() => this.control.serve(ring, this.name, () => this.shared.dom0.evtchn.notify(port)));
     const port = this.bind('event-channel-ctrl', serve);
   }
 

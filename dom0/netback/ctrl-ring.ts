@@ -31,6 +31,7 @@ import {
 } from '@ringworld/abi';
 import type { BackRing } from '../kernel/back-ring.ts';
 import { GrantError, type GrantMapping } from '../kernel/gnttab.ts';
+import type { DeviceName } from '../kernel/observe.ts';
 import { type HashState, MAX_HASH_KEY, MAX_HASH_MAPPING, newHashState, Toeplitz } from './hash.ts';
 import { CTRL_REQUEST } from './rings.ts';
 import { PAGE, type Shared } from './shared.ts';
@@ -74,18 +75,26 @@ export class Control {
     return this.statics.size === 0 ? null : (this.statics.get(gref) ?? null);
   }
 
-  /** Serves what there is; `notify` for each answer that the frontend wants to hear of. Throws RingError. */
-  serve(ring: BackRing, notify: () => void): void {
+  /** Serves what there is; `notify` for each answer that the frontend wants to hear of. `device` is its name in traces. Throws RingError. */
+  serve(ring: BackRing, device: DeviceName, notify: () => void): void {
+    const { observer } = this.shared.dom0;
+    const where = { device, queue: 0, ring: 'ctrl' } as const;
     do {
       while (ring.unconsumed > 0) {
-        ring.take();
+        const taken = ring.take();
         const r = ring.request;
         const id = r.getUint16(CTRL_REQUEST.id, true);
         const type = r.getUint16(CTRL_REQUEST.type, true);
         const data = [0, 4, 8].map((at) => r.getUint32(CTRL_REQUEST.data + at, true));
+        observer.count('request');
+        observer.sink?.({ kind: 'request', ...where, index: taken, op: `ctrl.${type}`, id, bytes: 0 });
         const { status, data: result = 0 } = this.request(type, data[0]!, data[1]!, data[2]!);
-        ring.put(xen_netif_ctrl_response.encode('x86_64', { id, type, status, data: result }));
-        if (ring.push()) notify();
+        const index = ring.put(xen_netif_ctrl_response.encode('x86_64', { id, type, status, data: result }));
+        observer.count('response');
+        observer.sink?.({ kind: 'response', ...where, index, id, status });
+        const sent = ring.push();
+        observer.sink?.({ kind: 'notify', ...where, sent });
+        if (sent) notify();
       }
     } while (ring.finalCheck());
   }

@@ -95,6 +95,19 @@ describe('choices for study', () => {
     expect(f.control(XEN_NETIF_CTRL_TYPE_DEL_GREF_MAPPING, 0, listRef, 2).status).toBe(XEN_NETIF_CTRL_STATUS_INVALID_PARAMETER);
   });
 
+  it('the control ring is seen by who watches, too', () => {
+    const { world, f } = open({}, { ctrl: true });
+    const events: SplitEvent[] = [];
+    world.dom0.observer.sink = (e) => e.kind !== 'deliver' && events.push(e);
+    f.control(XEN_NETIF_CTRL_TYPE_GET_GREF_MAPPING_SIZE);
+    const where = { device: `vif/${f.domain.id}/0`, ring: 'ctrl' };
+    expect(events).toMatchObject([
+      { kind: 'request', ...where, op: 'ctrl.8', index: 0 },
+      { kind: 'response', ...where, status: 1 },
+      { kind: 'notify', ...where, sent: true },
+    ]);
+  });
+
   it('everything is seen by who watches', () => {
     const { world, wire, q } = open();
     const events: SplitEvent[] = [];
