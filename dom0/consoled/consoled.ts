@@ -3,6 +3,7 @@
 import { type Domid, type EvtchnPort, evtchnPort, GNTTAB_RESERVED_CONSOLE, type GrantRef, grantRef } from '@ringworld/abi';
 import type { EventChannels } from '../kernel/evtchn.ts';
 import type { GrantTable } from '../kernel/gnttab.ts';
+import type { Observer } from '../kernel/observe.ts';
 import type { BackendDevice, BackendNode, XenbusBackends } from '../kernel/xenbus.ts';
 import type { XsClient } from '../xenstored/index.ts';
 import { type ConsoleChannel, DEFAULT_LIMIT, DomainConsole } from './domain-console.ts';
@@ -14,6 +15,7 @@ export interface ConsoledHost {
   readonly grants: GrantTable;
   readonly xs: XsClient;
   readonly backends: XenbusBackends;
+  readonly observer: Observer;
 }
 
 /** Opens the log of a console: `name` is the file's name without folder, as xenconsoled forms it. Null: no log. */
@@ -74,7 +76,7 @@ export class Consoled {
   }
 
   private bind(console: DomainConsole, dom: Domid, ref: GrantRef, remotePort: number): void {
-    const { evtchn, grants } = this.host;
+    const { evtchn, grants, observer } = this.host;
     const mapping = grants.map(dom, [ref]);
     let port: EvtchnPort | null = null;
     const channel: ConsoleChannel = {
@@ -82,6 +84,7 @@ export class Consoled {
       notify: () => {
         if (port !== null) evtchn.notify(port);
       },
+      copied: (bytes) => observer.count('byte_copied', bytes),
       close: () => {
         if (port !== null) evtchn.close(port);
         mapping.unmap();

@@ -11,6 +11,8 @@ export const DEFAULT_LIMIT = 1024 * 1024;
 export interface ConsoleChannel {
   readonly page: PageView;
   notify(): void;
+  /** Told how much was copied out of the ring or into it. */
+  copied?(bytes: number): void;
   close(): void;
 }
 
@@ -69,6 +71,7 @@ export class DomainConsole {
     for (let room = this.room(); room > 0; room = this.room()) {
       const bytes = takeOutput(channel.page, room);
       if (bytes.length === 0) break;
+      channel.copied?.(bytes.length);
       this.sink?.write(bytes);
       this.log?.write(bytes);
       this.viewers.write(bytes);
@@ -154,6 +157,7 @@ export class DomainConsole {
     const { state } = this;
     if (this.channel === null || state.waiting.length === 0) return false;
     const count = putInput(this.channel.page, state.waiting);
+    this.channel.copied?.(count);
     state.waiting = state.waiting.slice(count);
     return count > 0;
   }

@@ -168,6 +168,7 @@ export class KbdDevice implements BackendDevice, Keyboard {
     for (const [i, event] of events.entries())
       shared.writeBytes(XENKBD_IN_RING_OFFS + (((prod + i) >>> 0) % XENKBD_IN_RING_LEN) * XENKBD_IN_EVENT_SIZE, event);
     shared.setU32(IN_PROD, (prod + events.length) >>> 0);
+    this.host.observer.count('response', events.length);
     this.notify();
   }
 }

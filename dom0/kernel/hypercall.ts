@@ -30,10 +30,15 @@ export class Hypercalls {
     this.memory = new Memory(port, ramPages);
   }
 
+  /** The result as Xen gave it: 0 or more, or -errno. */
+  attempt(nr: number, ...args: (number | bigint)[]): number {
+    this.observer.count('hypercall');
+    return this.port.hypercall(nr, ...args);
+  }
+
   /** `operation` is for messages only. Throws HypercallError. */
   call(operation: string, nr: number, ...args: (number | bigint)[]): number {
-    this.observer.count('hypercall');
-    const result = this.port.hypercall(nr, ...args);
+    const result = this.attempt(nr, ...args);
     if (result < 0) throw new HypercallError(operation, result);
     return result;
   }

@@ -249,7 +249,7 @@ export class Privcmd {
   private removeFromPhysmap(frame: number): void {
     this.xen.memory.withArguments((args) => {
       const at = args.put(xen_remove_from_physmap.encode(DOM0_ABI, { domid: domid(DOMID_SELF), gpfn: gfn(frame) }));
-      const result = this.xen.port.hypercall(__HYPERVISOR_memory_op, XENMEM_remove_from_physmap, at);
+      const result = this.xen.attempt(__HYPERVISOR_memory_op, XENMEM_remove_from_physmap, at);
       if (result < 0 && result !== -XEN_ENOENT) throw new HypercallError('XENMEM_remove_from_physmap', result);
     });
   }

@@ -196,7 +196,10 @@ export class Bridge {
       return;
     }
     const isWhole = this.offloader.adapt(packet, accepts, (p) => {
-      if (p !== packet) this.observer.count('byte_copied', p.bytes.length);
+      if (p !== packet) {
+        this.observer.count('byte_copied', p.bytes.length);
+        if (!p.csumBlank) this.observer.count('byte_checksummed', p.bytes.length);
+      }
       this.hand(port, p);
     });
     if (!isWhole) port.stats.rxDropped++;
