@@ -146,6 +146,14 @@ describe.skipIf(!haveApt())('the outside world of a stock Debian guest (skipped 
     expect(readFileSync(file).includes('ringworld')).toBe(true);
   });
 
+  it('says what passt has against its arguments', async () => {
+    process.env.PATH = `${process.env.PATH}:${join(debianPackage('passt'), 'usr/bin')}`;
+    const config = guest('never', [], '00:16:3e:00:00:13');
+    const ran = await ringworld(['create', '-F', '--uplink=passt,args=-t 99999999', config]);
+    expect(ran.code).toBe(1);
+    expect(ran.stderr.trim()).toBe('ringworld: --uplink=passt: passt ended (exit code 1): Invalid port specifier 99999999');
+  });
+
   it('serves the domains of a host too, whose network can be watched meanwhile', async () => {
     process.env.PATH = `${process.env.PATH}:${join(debianPackage('passt'), 'usr/bin')}`;
     const body = data(100_000, 2);

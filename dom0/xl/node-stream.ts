@@ -9,6 +9,8 @@ const MAX_UNTAKEN = 16 * 1024 * 1024;
 const PASST_START_MS = 300;
 /** Of what passt says while it runs. */
 const MAX_SAID = 4096;
+/** What it says that is no reason to end: there is no system log; it was started as root, and becomes nobody. */
+const REMARKS = /^(Failed to send|Don't run as root)/;
 
 export interface StreamEvents {
   /** Of bytes that are the receiver's own. */
@@ -119,7 +121,7 @@ function serve(socket: Socket, events: StreamEvents): Stream {
  */
 function startPasst(args: readonly string[], events: StreamEvents): Promise<Stream> {
   return new Promise((resolve, reject) => {
-    const child: ChildProcess = spawn('passt', ['--foreground', '--quiet', '--stderr', '--fd', '3', ...args], {
+    const child: ChildProcess = spawn('passt', ['--foreground', '--quiet', '--fd', '3', ...args], {
       stdio: ['ignore', 'ignore', 'pipe', 'pipe'],
     });
     // SAFE: Node makes a Socket of every 'pipe'.
@@ -130,7 +132,7 @@ function startPasst(args: readonly string[], events: StreamEvents): Promise<Stre
       said = (said + text).slice(isUp ? -MAX_SAID : 0);
     });
     const lastWords = (): string => {
-      const lines = said.split('\n').filter((l) => l.trim() !== '' && !l.startsWith('Failed to send'));
+      const lines = said.split('\n').filter((l) => l.trim() !== '' && !REMARKS.test(l));
       // At a mistake in its arguments it explains itself at length, and the mistake comes first.
       return lines.at(isUp ? -1 : 0)?.trim() ?? 'it said nothing';
     };
