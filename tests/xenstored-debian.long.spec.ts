@@ -117,9 +117,12 @@ class Theirs {
   }
 
   private async until(done: () => boolean, what: string): Promise<void> {
-    const end = performance.now() + 20_000;
-    while (!done()) {
-      if (performance.now() > end || !this.daemon.isAlive) throw new Error(`no ${what}: ${this.daemon.said}`);
+    const end = performance.now() + 30_000;
+    for (let spin = 1; !done(); spin++) {
+      if (performance.now() > end || !this.daemon.isAlive)
+        throw new Error(`no ${what} (${this.daemon.how}): ${this.daemon.said.slice(-500)}`);
+      // There is room again in a ring of answers.
+      if (spin % 64 === 0) for (const domid of this.rings.keys()) this.daemon.kick(domid);
       await new Promise((next) => setImmediate(next));
     }
   }

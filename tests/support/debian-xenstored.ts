@@ -124,6 +124,11 @@ export class DebianXenstored {
     return this.child.exitCode === null && this.child.signalCode === null;
   }
 
+  /** How it ended, if it has. */
+  get how(): string {
+    return `exit code ${this.child.exitCode}, signal ${this.child.signalCode}`;
+  }
+
   /** A running domain with a page for its ring. */
   addDomain(domid: number): void {
     writeFileSync(join(this.dir, `ring-${domid}`), new Uint8Array(4096));
