@@ -84,19 +84,19 @@ describe.skipIf(!haveApt())("Debian's blkfront (skipped where the host has no ap
     expect(ran.stdout).toContain('REFUSED');
   });
 
-  it('four queues of rings of sixteen pages, four vCPUs at once', async () => {
+  it('two queues of rings of sixteen pages, two vCPUs at once', async () => {
     const [a, b] = [image(3), image(4)];
     const one = (cpu: number) =>
-      `dd if=/dev/xvda of=/dev/xvdb bs=64k count=32 skip=${cpu * 32} seek=${cpu * 32} iflag=direct oflag=direct &`;
+      `dd if=/dev/xvda of=/dev/xvdb bs=64k count=64 skip=${cpu * 64} seek=${cpu * 64} iflag=direct oflag=direct &`;
     const ran = await run({
       disks: [`vdev=xvda,target=${a}`, `vdev=xvdb,target=${b}`],
-      commands: [...[0, 1, 2, 3].map(one), 'wait', 'sync', 'ls /sys/block/xvda/mq | wc -l', 'echo after $(sha256sum < /dev/xvdb)'],
-      settings: 'vcpus = 4',
-      parameters: 'max_ring_page_order=4 max_queues=4',
+      commands: [...[0, 1].map(one), 'wait', 'sync', 'ls /sys/block/xvda/mq | wc -l', 'echo after $(sha256sum < /dev/xvdb)'],
+      settings: 'vcpus = 2',
+      parameters: 'max_ring_page_order=4 max_queues=2',
     });
     expect(ran.code).toBe(0);
     expect(ran.stdout).not.toMatch(UNHEALTHY);
-    expect(ran.stdout).toMatch(/^4\r?$/m);
+    expect(ran.stdout).toMatch(/^2\r?$/m);
     expect(ran.stdout).toContain(`after ${sha(pattern(SIZE, 3))}`);
     expect(sha(readFileSync(b))).toBe(sha(pattern(SIZE, 3)));
   });

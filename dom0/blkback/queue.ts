@@ -160,12 +160,14 @@ export class BlkQueue {
     return false;
   }
 
-  /** Fills the batch from the ring, up to a barrier. */
+  /** Fills the batch from the ring, up to a barrier, or as far as there may be buffers. */
   private take(): void {
     const { batch, ring } = this;
     batch.length = 0;
     this.isBusy = true;
-    for (let n = ring.unconsumed; n > 0; n--) {
+    const { device } = this;
+    let room = device.options.maxBytesInFlight - device.bytesInFlight;
+    for (let n = ring.unconsumed; n > 0 && room > 0; n--) {
       const index = ring.take();
       const r = this.free.pop() ?? new BlkRequest();
       batch.push(r);
@@ -173,6 +175,8 @@ export class BlkQueue {
       r.index = index;
       this.decode(r);
       if (r.operation === BLKIF_OP_WRITE_BARRIER && r.status === BLKIF_RSP_OKAY) break;
+      // At most: how much an indirect request moves is not known yet.
+      room -= r.pages.count * 4096;
     }
   }
 
