@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest';
 import { type FuzzReport, fuzzOnce } from './testing/fuzz.ts';
 
-it('frontends that do anything find nothing (a minute’s worth is in fuzz.long.spec.ts)', async () => {
+it('frontends that do anything find nothing (minutes of it are in fuzz.long.spec.ts)', async () => {
   const report: FuzzReport = { answered: 0, errors: 0, shut: 0, bytes: 0 };
   for (let seed = 0; seed < 60; seed++) await fuzzOnce(seed, 150, report);
   // It reached what it is for: good requests, bad ones, devices shut.
