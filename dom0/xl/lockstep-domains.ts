@@ -1,5 +1,6 @@
 // A machine with its domains as one half of a lockstep, and `create --engine=both`.
 import type { Context, EngineKind } from '@ringworld/hypervisor/machine';
+import type { NetbackOptions } from '../netback/index.ts';
 import type { OpenStore } from '../storage/block-store.ts';
 import type { CreateOptions, Guest } from './create-options.ts';
 import { Lockstep, STUCK, type Twin } from './lockstep.ts';
@@ -27,13 +28,14 @@ export interface DomainTwinOptions {
   readonly note: (line: string) => void;
   /** Disks of its own for each twin. */
   readonly copies?: () => OpenStore;
+  readonly netback?: Partial<NetbackOptions>;
 }
 
 export const domainTwins =
   (options: DomainTwinOptions) =>
   (engine: EngineKind, isShown: boolean): DomainTwin => {
     const stream = isShown ? { room: () => ROOM, write: options.write } : dark;
-    const { guests, cpus, note, copies } = options;
+    const { guests, cpus, note, copies, netback = {} } = options;
     const session = new Session({
       guests,
       cpus,
@@ -43,7 +45,7 @@ export const domainTwins =
       world: { canWake: () => false, wait: turn },
       outputs: guests.map((g) => new ConsoleOutput(stream, guests.length > 1 ? `(${g.config.name}) ` : '')),
       note: isShown ? note : () => {},
-      services: copies === undefined ? {} : { openStore: copies() },
+      services: { ...(copies === undefined ? {} : { openStore: copies() }), netback },
       log: null,
     });
     session.start();
@@ -91,7 +93,7 @@ export async function createInLockstep(options: CreateOptions, guests: readonly 
   // Neither twin may see what the other writes, and a run to a difference is repeated.
   const disks = await openDisks(guests, { model: options.diskModel, isDiscarded: true });
   if (guests.some((g) => g.config.devices.disks.length > 0)) complain('--engine=both: what the domains write to their disks is discarded');
-  const twins = domainTwins({ guests, cpus: options.cpus, note: complain, write, copies: () => disks.copies() });
+  const twins = domainTwins({ guests, cpus: options.cpus, note: complain, write, copies: () => disks.copies(), netback: options.netback });
   const shown: Session[] = [];
   const terminal = options.console ? new Terminal() : null;
   try {
