@@ -12,7 +12,8 @@ import { pattern } from '../dom0/storage/testing.ts';
 import { addDevice, beginDetach, isDetached, removeDevice } from '../dom0/toolstack/device.ts';
 import { diskDevice } from '../dom0/toolstack/device-disk.ts';
 import { parseCreateArguments, readGuests } from '../dom0/xl/create-options.ts';
-import { AttachedDisks, prepareDisks } from '../dom0/xl/disks.ts';
+import { prepareDisks } from '../dom0/xl/disks.ts';
+import { DomainDisks } from '../dom0/xl/host-disks.ts';
 import { nodeStorage } from '../dom0/xl/node-storage.ts';
 import { ConsoleOutput } from '../dom0/xl/output.ts';
 import { Session } from '../dom0/xl/session.ts';
@@ -110,7 +111,7 @@ describe.skipIf(!haveApt())('Debian on blkfront (skipped where the host has no a
     expect(warnings).toEqual([]);
     const storage = new Storage(nodeStorage, { model: 'nvme' });
     await prepareDisks(storage, guests[0]!.config);
-    const attached = new AttachedDisks(storage);
+    const attached = new DomainDisks(storage);
     let console = '';
     let done = 0;
     const allocated: number[] = [];
@@ -121,14 +122,14 @@ describe.skipIf(!haveApt())('Debian on blkfront (skipped where the host has no a
     const marks: Record<string, (i: number) => Promise<void>> = {
       async PLUG(i) {
         const fresh = diskDevice(`${plugged[i]},raw,xvdf,w`).device;
-        await attached.prepare(live.domid, fresh);
+        await attached.open(fresh);
         addDevice(toolstack.xs, live.domid, fresh);
       },
       async UNPLUG() {
         beginDetach(toolstack.xs, live.domid, 'vbd', device.devid);
         while (!isDetached(toolstack.xs, live.domid, 'vbd', device.devid)) await new Promise((go) => setTimeout(go, 5));
         removeDevice(toolstack.xs, live.domid, 'vbd', device.devid);
-        attached.removed(live.domid, device.devid);
+        attached.release(device.devid);
       },
       'BEFORE-TRIM': async () => void allocated.push(allocatedBytes(root)),
       'AFTER-TRIM': async () => void allocated.push(allocatedBytes(root)),

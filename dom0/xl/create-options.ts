@@ -82,6 +82,7 @@ const OWN_MACHINE = [
   'wire',
   'netback',
   'blkback',
+  'disk-model',
 ] as const;
 
 export function parseCreateArguments(args: string[]): CreateOptions {

@@ -38,6 +38,7 @@ Options of create:
       --engine ENGINE   jit (hot code compiled, the default), interp, or both: in lockstep, stopping at the first difference
       --system-map FILE the guest's symbols for what --engine=both finds: a System.map, /proc/kallsyms, or an ELF file
       --cpus N          physical CPUs of the machine; as many as vCPUs unless given
+      --disk-model NAME how long disks take whose setting has no model=: ideal (no time, the default), nvme, hdd
       --netback LIST    what the network backend offers and how it works, e.g. sg=0,csumOffload=0,maxQueues=1,tx=map,notify=each
       --blkback LIST    the same of the block backend, e.g. data=copy,notify=each,maxQueues=1,maxRingPageOrder=0
       --trace FILE      what happens on the rings, in the store and on the vCPUs, in virtual time: Chrome trace JSON for Perfetto
