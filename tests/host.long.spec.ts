@@ -1,6 +1,6 @@
 // The host as its user meets it: stock Debian domains that come and go, several terminals, and what xl's commands do seen from inside.
 
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -39,7 +39,7 @@ describe.skipIf(!haveApt())('ringworld host with stock Debian domains (skipped w
     await b.shell('sleep 2');
     expect(performance.now() - start).toBeGreaterThan(1900);
     // The machine's clock was the host's when it was switched on; a busy machine's lags, it never leads.
-    const now = Number((await a.shell('date +%s')).trim());
+    const now = Number((await b.shell('date +%s')).trim());
     expect(now).toBeGreaterThan(Date.now() / 1000 - 600);
     expect(now).toBeLessThan(Date.now() / 1000 + 2);
     a.leave();
@@ -112,5 +112,20 @@ describe.skipIf(!haveApt())('ringworld host with stock Debian domains (skipped w
     expect(await host.ok('list')).not.toMatch(/^two /m);
     await host.ok('destroy', 'one');
     expect((await host.ok('list')).split('\n').length).toBe(3);
+  });
+
+  it('SIGTERM ends it: its domains, its socket, its process', async () => {
+    const other = new TestHost(folder, 'other');
+    const pid = Number(/process (\d+)/.exec(await other.start('--memory=256'))?.[1]);
+    await other.ok('create', 'two.cfg');
+    const t = other.terminal('two');
+    await t.until(/BOOT-OK/);
+    process.kill(pid, 'SIGTERM');
+    expect(await t.ended).toBe(0);
+    for (let i = 0; i < 100 && existsSync(other.socket); i++) await new Promise((done) => setTimeout(done, 100));
+    expect(existsSync(other.socket)).toBe(false);
+    expect(readFileSync(join(folder, 'other.log'), 'utf8')).toMatch(/host is up[\s\S]*host has ended\n$/);
+    const { code, stderr } = await other.run('list');
+    expect([code, stderr]).toEqual([1, expect.stringMatching(/^ringworld: no host is running at /)]);
   });
 });

@@ -1,7 +1,7 @@
 // A stock Debian domain saved and restored: in the same host, as a snapshot that goes on, and in a new host process. What ran before runs after,
 // and its time goes forward.
 
-import { copyFileSync, mkdtempSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdtempSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -21,10 +21,14 @@ async function read(t: TestTerminal): Promise<{ count: number; uptime: number }>
 
 describe.skipIf(!haveApt())('save and restore of a stock Debian domain (skipped where the host has no apt)', () => {
   beforeAll(async () => {
-    writeFileSync(join(folder, 'initrd'), busyboxInitramfs({ files: POWER_COMMANDS }));
+    const kernel = debianKernel('cloud-amd64');
+    const modules = { kernel, names: ['xen-blkfront', 'xen-netfront'] };
+    writeFileSync(join(folder, 'initrd'), busyboxInitramfs({ files: POWER_COMMANDS, modules }));
+    writeFileSync(join(folder, 'disk.img'), new Uint8Array(1 << 20));
     writeFileSync(
       join(folder, 'a.cfg'),
-      `name = "a"\nkernel = "${debianKernel('cloud-amd64').vmlinuz}"\nramdisk = "initrd"\nextra = "console=hvc0"\nmemory = 128\nvcpus = 2\n`,
+      `name = "a"\nkernel = "${kernel.vmlinuz}"\nramdisk = "initrd"\nextra = "console=hvc0"\nmemory = 128\nvcpus = 2\n` +
+        `disk = ['disk.img,raw,xvda,rw']\nvif = ['bridge=xenbr0']\n`,
     );
     await host.start('--memory=256', '--cpus=2');
     await host.ok('create', 'a.cfg');
@@ -42,6 +46,7 @@ describe.skipIf(!haveApt())('save and restore of a stock Debian domain (skipped 
   it('in the same host: counter and time go on, both vCPUs are back, the kernel has nothing to complain of', async () => {
     let t = host.terminal('a');
     const before = await read(t);
+    await t.shell('echo from before > /dev/xvda; sync');
     t.leave();
     const saved = await host.run('save', 'a', 'a.save');
     expect([saved.code, saved.stderr]).toEqual([0, 'Saving to a.save new xl format\n']);
@@ -61,7 +66,13 @@ describe.skipIf(!haveApt())('save and restore of a stock Debian domain (skipped 
     expect(later.uptime).toBeGreaterThan(after.uptime + 0.9);
     expect((await t.shell('grep -c ^processor /proc/cpuinfo')).trim()).toBe('2');
     expect(await t.shell('dmesg | grep -cE "WARNING:|BUG:|Oops|Call Trace"; true')).toMatch(/^0\r?\n/);
+    // Disk and network are new ones, which the frontends have found again.
+    expect((await t.shell('head -n 1 /dev/xvda')).trim()).toBe('from before');
+    await t.shell('echo from after > /dev/xvda; sync');
+    expect(readFileSync(join(folder, 'disk.img'), 'latin1').startsWith('from after\n')).toBe(true);
+    expect(await t.shell('cat /sys/class/net/eth0/address')).toMatch(/^00:16:3e:/);
     t.leave();
+    for (const list of ['block-list', 'network-list']) expect(await host.ok(list, 'a')).toMatch(/ 4 .*\/backend\//);
   });
 
   it('save -c leaves it running, save -p paused', async () => {
