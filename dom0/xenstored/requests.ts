@@ -43,7 +43,7 @@ export interface Request {
 
 /** Requests that are about more than nodes, which the daemon answers. */
 export interface RequestTarget {
-  addWatch(r: Request, path: string, token: string): void;
+  addWatch(r: Request, path: string, token: string, depth: number): void;
   removeWatch(c: Connection, path: string, token: string): void;
   resetWatches(c: Connection): void;
   startTransaction(c: Connection): number;
@@ -81,6 +81,13 @@ function exactly(r: Request, count: number): string[] {
   const parts = strings(r.payload);
   if (parts.length !== count) throw new XsError('EINVAL');
   return parts;
+}
+
+/** xenstore.txt of Xen 4.20, WATCH: how many levels below the path; without it all. */
+function watchDepth(text: string | undefined): number {
+  if (text === undefined) return -1;
+  if (!/^[0-9]+$/.test(text)) throw new XsError('EINVAL');
+  return Math.min(Number(text), 0x7fffffff);
 }
 
 /** The payload as one string: exactly one NUL, at its end (onearg()). */
@@ -184,8 +191,9 @@ export const REQUESTS: Readonly<Record<number, RequestKind>> = {
     name: 'WATCH',
     noTransaction: true,
     handle: done((r) => {
-      const [given, token] = exactly(r, 2) as [string, string];
-      r.daemon.addWatch(r, given, token);
+      const [given, token, depth] = strings(r.payload);
+      if (given === undefined || token === undefined || strings(r.payload).length > 3) throw new XsError('EINVAL');
+      r.daemon.addWatch(r, given, token, watchDepth(depth));
     }),
   },
   [XS_UNWATCH]: {

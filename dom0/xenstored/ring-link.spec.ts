@@ -3,7 +3,7 @@ import * as abi from '@ringworld/abi';
 import { beforeEach, expect, test } from 'vitest';
 import { XsClient } from './client.ts';
 import { encodeMessage } from './connection.ts';
-import { RingLink, RingTurns } from './ring-link.ts';
+import { RingLink, RingTurns, XENSTORE_SERVER_FEATURE_WATCHDEPTH } from './ring-link.ts';
 import { Frontend, memoryPage } from './testing/ring.ts';
 import { Xenstored } from './xenstored.ts';
 
@@ -112,7 +112,9 @@ test.each([
 const at = (f: Parameters<typeof abi.xenstore_domain_interface.offset>[0]) => abi.xenstore_domain_interface.offset(f, 'x86_64');
 
 test('a domain that asks for it gets an empty ring: no watches, no transactions, nothing half sent', () => {
-  expect(front.page.u32(at('server_features'))).toBe(abi.XENSTORE_SERVER_FEATURE_RECONNECTION | abi.XENSTORE_SERVER_FEATURE_ERROR);
+  expect(front.page.u32(at('server_features'))).toBe(
+    abi.XENSTORE_SERVER_FEATURE_RECONNECTION | abi.XENSTORE_SERVER_FEATURE_ERROR | XENSTORE_SERVER_FEATURE_WATCHDEPTH,
+  );
   front.putMessage({ type: abi.XS_WATCH, payload: 'data\0t\0' });
   front.putMessage({ type: abi.XS_TRANSACTION_START, payload: '\0' });
   link.serve();

@@ -27,6 +27,8 @@ const RSP_CONS = at('rsp_cons');
 const RSP_PROD = at('rsp_prod');
 const CONNECTION = at('connection');
 const ERROR = at('error');
+/** xs_wire.h of Xen 4.20: WATCH takes a depth. Debian's 4.17 headers have not got it. */
+export const XENSTORE_SERVER_FEATURE_WATCHDEPTH = 4;
 const MASK = XENSTORE_RING_SIZE - 1;
 
 /** What a link needs of the daemon. */
@@ -70,7 +72,10 @@ export class RingLink {
     this.connection = connection;
     this.daemon = daemon;
     this.notify = notify;
-    page.setU32(at('server_features'), XENSTORE_SERVER_FEATURE_RECONNECTION | XENSTORE_SERVER_FEATURE_ERROR);
+    page.setU32(
+      at('server_features'),
+      XENSTORE_SERVER_FEATURE_RECONNECTION | XENSTORE_SERVER_FEATURE_ERROR | XENSTORE_SERVER_FEATURE_WATCHDEPTH,
+    );
     this.start();
   }
 

@@ -9,6 +9,8 @@ export interface Watch {
   readonly token: string;
   /** Set when the client gave a relative path: events then name relative paths too. */
   readonly relativeTo: string | null;
+  /** Levels below `path` that are watched too; -1 for all (newer than 4.17: XENSTORE_SERVER_FEATURE_WATCHDEPTH). */
+  readonly depth: number;
   /** The connection's id, and the watch's place among all. */
   readonly connection: number;
   readonly order: number;
@@ -69,10 +71,9 @@ export class WatchIndex {
     const here = this.byPath.get(path);
     if (exact || isSpecial(path)) return here === undefined ? [] : [...here].sort(inOrder);
     const found = here === undefined ? [] : [...here];
-    for (let at = path; at !== '/'; ) {
+    for (let at = path, below = 1; at !== '/'; below++) {
       at = parentOf(at);
-      const above = this.byPath.get(at);
-      if (above !== undefined) found.push(...above);
+      for (const w of this.byPath.get(at) ?? []) if (w.depth < 0 || below <= w.depth) found.push(w);
     }
     return found.length > 1 ? found.sort(inOrder) : found;
   }

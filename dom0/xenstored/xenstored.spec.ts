@@ -126,6 +126,15 @@ test('a watch fires at once and on changes at and below it, with the path as the
   expect(guest.out).toEqual([]);
 });
 
+test('a watch with a depth hears of so many levels below it', () => {
+  expect(ask(abi.XS_WATCH, 'data\0self\x000\0')).toEqual(['WATCH OK|', 'WATCH_EVENT data|self|']);
+  expect(ask(abi.XS_WATCH, 'data\0one\x001\0')).toHaveLength(2);
+  expect(ask(abi.XS_WRITE, 'data/a\0v')).toEqual(['WATCH_EVENT data/a|one|', 'WRITE OK|']);
+  expect(ask(abi.XS_WRITE, 'data/a/b\0v')).toEqual(['WRITE OK|']);
+  expect(ask(abi.XS_WRITE, 'data\0v')).toEqual(['WATCH_EVENT data|self|', 'WATCH_EVENT data|one|', 'WRITE OK|']);
+  for (const depth of ['', '-1', 'x', '1\x002']) expect(ask(abi.XS_WATCH, `data\0t\0${depth}\0`)).toEqual(['ERROR EINVAL|']);
+});
+
 test('nobody hears of nodes that it may not read', () => {
   ask(abi.XS_WATCH, '/secret\0t\0');
   dom0.write('/secret', 'x');

@@ -271,7 +271,7 @@ export class Xenstored implements RequestTarget {
 
   // Watches and transactions of a client.
 
-  addWatch(r: Request, given: string, token: string): void {
+  addWatch(r: Request, given: string, token: string, depth: number): void {
     const c = r.connection;
     const { quotas, domains } = this.book;
     const path = watchPath(c.domid, given, quotas.pathMax);
@@ -282,7 +282,7 @@ export class Xenstored implements RequestTarget {
     if (!isPrivileged(c) && record.watches > quotas.watches) throw new XsError('E2BIG');
     const isRelative = !given.startsWith('/') && !isSpecial(given);
     const relativeTo = isRelative ? domainPath(c.domid) : null;
-    const watch: Watch = { path, token, relativeTo, connection: c.id, order: this.watches.nextOrder() };
+    const watch: Watch = { path, token, relativeTo, depth, connection: c.id, order: this.watches.nextOrder() };
     if (!domains.addMemory(c.domid, watchBytes(watch), true)) throw new XsError('ENOMEM');
     record.watches++;
     c.watches.set(key, watch);
