@@ -50,7 +50,7 @@ test('sections and a filter are told apart, and what is wrong is said', () => {
     useQemu: false,
     json: 'x',
   });
-  expect(benchOptions([], 'x')!.sections).toEqual(['micro', 'boot', 'user']);
+  expect(benchOptions([], 'x')!.sections).toEqual(['micro', 'boot', 'user', 'io']);
   expect(() => benchOptions(['--runs=0'], 'x')).toThrow('--runs=0: a whole number of at least 1 is needed');
   expect(() => benchOptions(['--engine=both'], 'x')).toThrow('there are jit and interp');
   expect(() => benchOptions(['a', 'b'], 'x')).toThrow('one filter at most');
