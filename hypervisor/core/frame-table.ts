@@ -155,6 +155,7 @@ export class FrameTable {
     const isLinear = parent !== INVALID_MFN && this.type[parent] === type;
     if (this.typeCount[mfn] === 1) {
       if (type >= 1 && type <= PGT_l4_page_table && this.typeFlags[mfn]! & PGT_validated) {
+        this.tableGeneration++;
         this.typeFlags[mfn] = this.typeFlags[mfn]! & ~PGT_validated;
         this.validator.devalidate(mfn, type);
         this.typeFlags[mfn] = this.typeFlags[mfn]! & ~PGT_pae_xen_l2;
@@ -282,6 +283,12 @@ export class FrameTable {
   }
 
   // --- TLB discipline
+
+  /**
+   * Counts what makes translations untrue: present entries of page tables in use that are changed or taken away, tables that go out of use.
+   * While it stands still, a TLB that was flushed has nothing in it that a flush would have to take out.
+   */
+  tableGeneration = 0;
 
   /** To be called when all translations of all CPUs have been dropped for another reason: spares a flush later. */
   noteFlushed(): void {

@@ -15,6 +15,8 @@ export class Pcpu {
   sliceEnd = Number.POSITIVE_INFINITY;
   /** Who had the CPU last: its translations may still be in the TLB. */
   lastVcpu: Vcpu | null = null;
+  /** FrameTable.tableGeneration when a guest last had the TLB flushed. */
+  flushedAt = -1;
   /** Cycles spent without a vCPU, for getcpuinfo. */
   idleCycles = 0;
 

@@ -85,6 +85,7 @@ function modTableEntry(pt: PageTables, at: Maddr, newLo: number, newHi: number, 
 
   const oldLo = ram.read32(at);
   const oldHi = ram.read32((at + 4) as Maddr);
+  if (oldLo & _PAGE_PRESENT) pt.frames.tableGeneration++;
   let lo = preserveAd ? newLo | (oldLo & AD) : newLo;
   if (lo & _PAGE_PRESENT) {
     if (lo & L2_DISALLOW || (type === PGT_l3_page_table && d.is32bit && newHi & L3_COMPAT_DISALLOW_HI)) return -XEN_EINVAL;

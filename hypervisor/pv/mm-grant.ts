@@ -69,5 +69,6 @@ export function replacePvMapping(hv: Hypervisor, vcpu: Vcpu, address: number, mf
   }
   ram.write32(at, lo);
   ram.write32((at + 4) as Maddr, hi);
+  hv.frames.tableGeneration++;
   return GNTST_okay;
 }

@@ -76,6 +76,7 @@ export class PageTables implements PageTypeValidator {
     return this.ram.read32((table * 4096 + i * 8 + 4) as Maddr);
   }
   write(table: number, i: number, lo: number, hi: number): void {
+    if (this.lo(table, i) & _PAGE_PRESENT && (this.lo(table, i) !== lo || this.hi(table, i) !== hi)) this.frames.tableGeneration++;
     this.ram.write32((table * 4096 + i * 8) as Maddr, lo);
     this.ram.write32((table * 4096 + i * 8 + 4) as Maddr, hi);
   }
@@ -186,6 +187,7 @@ export class PageTables implements PageTypeValidator {
 
   /** Writes an L1 entry with what adjust_guest_l1e() makes of it. */
   writeL1(at: Maddr, lo: number, hi: number, d: PageOwner): void {
+    if (this.ram.read32(at) & _PAGE_PRESENT) this.frames.tableGeneration++;
     let l = lo;
     let h = hi;
     if (l & _PAGE_PRESENT && !d.is32bit) {

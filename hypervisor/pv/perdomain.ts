@@ -34,6 +34,7 @@ export interface Perdomain {
 const entryAt = (table: Mfn, index: number): Maddr => (table * 4096 + index * 8) as Maddr;
 
 function writeEntry(hv: Hypervisor, table: Mfn, index: number, mfn: Mfn, flags: number): void {
+  hv.frames.tableGeneration++;
   hv.ram.write32(entryAt(table, index), mfn === INVALID_MFN ? 0 : ((mfn << 12) | flags) >>> 0);
   hv.ram.write32((entryAt(table, index) + 4) as Maddr, mfn === INVALID_MFN ? 0 : mfn >>> 20);
 }
