@@ -1,6 +1,7 @@
 // (d) A disk and a network card inside Linux: Xen's split drivers here, virtio on QEMU TCG, the same kernel, disk image and peer.
 //
-// The network's other end is Debian's passt in both columns, with a server of this process on the host's loopback behind it.
+// The network's other end is a server of this process on the host's loopback, reached through Debian's passt here and through QEMU's own
+// user network there. Disks are measured without an uplink: with one, idle time takes real time.
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
@@ -19,18 +20,23 @@ const READS = 8000;
 
 interface Workload {
   readonly name: string;
+  readonly device: 'disk' | 'net';
   /** Prints something that must be the same everywhere. */
   readonly command: string;
 }
 
 /** $D is the disk, $GW the host as the guest reaches it. */
 const workloads = (ports: { readonly source: number; readonly sink: number }): readonly Workload[] => [
-  { name: 'seq-read', command: `dd if=$D of=/dev/null bs=1M iflag=direct 2>/dev/null; echo $?` },
-  { name: 'seq-write', command: `dd if=/dev/zero of=$D bs=1M count=128 oflag=direct 2>/dev/null; sync; echo $?` },
-  { name: 'rand-read-4k', command: `io-load $D ${READS} 1` },
-  { name: 'rand-read-4k-8', command: `io-load $D ${READS} 8` },
-  { name: 'tcp-receive', command: `nc $GW ${ports.source} | wc -c` },
-  { name: 'tcp-send', command: `dd if=/dev/zero bs=64k count=${STREAM_MIB * 16} 2>/dev/null | nc $GW ${ports.sink}; echo $?` },
+  { name: 'seq-read', device: 'disk', command: `dd if=$D of=/dev/null bs=1M iflag=direct 2>/dev/null; echo $?` },
+  { name: 'seq-write', device: 'disk', command: `dd if=/dev/zero of=$D bs=1M count=128 oflag=direct 2>/dev/null; sync; echo $?` },
+  { name: 'rand-read-4k', device: 'disk', command: `io-load $D ${READS} 1` },
+  { name: 'rand-read-4k-8', device: 'disk', command: `io-load $D ${READS} 8` },
+  { name: 'tcp-receive', device: 'net', command: `nc $GW ${ports.source} | wc -c` },
+  {
+    name: 'tcp-send',
+    device: 'net',
+    command: `dd if=/dev/zero bs=64k count=${STREAM_MIB * 16} 2>/dev/null | nc $GW ${ports.sink}; echo $?`,
+  },
 ];
 
 const UDHCPC_SCRIPT = `#!/bin/sh
@@ -103,22 +109,28 @@ export async function io(bench: Bench): Promise<Row[]> {
     (w) => w.name.includes(options.filter) && (load !== null || !w.command.startsWith('io-load')),
   );
   try {
-    return wanted.length === 0 ? [] : await measure(bench, wanted, load);
+    const rows: Row[] = [];
+    for (const device of ['disk', 'net'] as const) {
+      const own = wanted.filter((w) => w.device === device);
+      if (own.length > 0) rows.push(...(await measure(bench, device, own, load)));
+    }
+    return rows;
   } finally {
     source.close();
     sink.close();
   }
 }
 
-async function measure(bench: Bench, wanted: readonly Workload[], load: string | null): Promise<Row[]> {
+async function measure(bench: Bench, device: Workload['device'], wanted: readonly Workload[], load: string | null): Promise<Row[]> {
   const { scratch, options, versions } = bench;
   const kernel = debianKernel('cloud-amd64');
   const passt = join(debianPackage('passt'), 'usr/bin');
   const text = (s: string) => new TextEncoder().encode(s);
   const ramdisk = join(scratch, 'io.cpio');
   const commands = [
-    'D=/dev/xvda; [ -b $D ] || D=/dev/vda',
-    'ip link set eth0 up; udhcpc -i eth0 -n -q -s /etc/udhcpc.sh > /dev/null 2>&1; GW=$(cat /tmp/router)',
+    device === 'disk'
+      ? 'D=/dev/xvda; [ -b $D ] || D=/dev/vda'
+      : 'ip link set eth0 up; udhcpc -i eth0 -n -q -s /etc/udhcpc.sh > /dev/null 2>&1; GW=$(cat /tmp/router)',
     ...wanted.flatMap((w) => [`echo "${begin(w)}"`, w.command, `echo "${end(w)}"`]),
   ];
   const files = {
@@ -129,28 +141,18 @@ async function measure(bench: Bench, wanted: readonly Workload[], load: string |
   const disk = join(scratch, 'io.img');
   writeDisk(disk);
   const guest: LinuxGuest = { kernel: kernel.vmlinuz, ramdisk, cmdline: 'quiet', memoryMib: 256 };
-  const socket = join(scratch, 'passt.socket');
   const env = { PATH: `${process.env.PATH}:${passt}` };
-  const qemu = [
-    ...qemuLinux(guest).filter((a, i, all) => a !== '-net' && all[i - 1] !== '-net'),
-    ...['-drive', `file=${disk},format=raw,if=none,id=d0,cache=writeback`, '-device', 'virtio-blk-pci,drive=d0'],
-    ...['-netdev', `stream,id=n0,server=off,addr.type=unix,addr.path=${socket}`, '-device', 'virtio-net-pci,netdev=n0'],
-  ];
-  const quoted = qemu.map((a) => `'${a}'`).join(' ');
+  const here = device === 'disk' ? [`disk=['${disk},raw,xvda,rw']`] : ['--uplink=passt', "vif=['bridge=xenbr0']"];
+  const there =
+    device === 'disk'
+      ? ['-drive', `file=${disk},format=raw,if=none,id=d0,cache=writeback`, '-device', 'virtio-blk-pci,drive=d0']
+      : ['-netdev', 'user,id=n0', '-device', 'virtio-net-pci,netdev=n0'];
   const runners: { readonly name: EmulatorName; readonly command: string; readonly args: readonly string[] }[] = [
-    {
-      name: 'pv',
-      command: process.execPath,
-      args: [...ringworldPv(guest, options.engine), '--uplink=passt', `disk=['${disk},raw,xvda,rw']`, "vif=['bridge=xenbr0']"],
-    },
+    { name: 'pv', command: process.execPath, args: [...ringworldPv(guest, options.engine), ...here] },
   ];
-  // passt ends with its only client.
+  const withoutNetwork = qemuLinux(guest).filter((a, i, all) => a !== '-net' && all[i - 1] !== '-net');
   if (versions.qemu !== null && options.useQemu)
-    runners.push({
-      name: 'qemu',
-      command: 'sh',
-      args: ['-c', `rm -f ${socket}; passt -q -f -1 -s ${socket} & sleep 1; exec ${QEMU} ${quoted}`],
-    });
+    runners.push({ name: 'qemu', command: QEMU, args: [...withoutNetwork, '-nic', 'none', ...there] });
   const until = end(wanted.at(-1)!);
   const results = new Map<EmulatorName, Timed[]>();
   for (const r of runners)
