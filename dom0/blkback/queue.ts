@@ -160,6 +160,8 @@ export class BlkQueue {
     return false;
   }
 
+  // TOUR block 40: The event from the guest ends here. Requests are copied out of the shared page one by one, and only the copy is looked at:
+  // what a guest rewrites after it has published it changes nothing.
   /** Fills the batch from the ring, up to a barrier, or as far as there may be buffers. */
   private take(): void {
     const { batch, ring } = this;
@@ -374,6 +376,8 @@ export class BlkQueue {
     this.run(r, () => store.flush(), store.latency.flush(device.dom0.timers.now()), then);
   }
 
+  // TOUR block 50: The host reads the file as fast as it can; the guest sees the answer when the disk's latency model says, on its own axis of
+  // time.
   /** Has the host do it; `then` follows if it went well. */
   private run(r: BlkRequest, work: () => Promise<void> | void, latencyNs: number, then: () => void = () => this.complete(r)): void {
     const { io, observer } = this.device.dom0;

@@ -60,6 +60,8 @@ export class BackRing {
     return unconsumed;
   }
 
+  // TOUR block 30: The ring itself: free-running indices. Those that the other side writes are read once, and checked against what has been
+  // answered.
   /** RING_COPY_REQUEST: copies the next request into `request` and returns its index. To be called only when there is one. */
   take(): number {
     const index = this.state.reqCons;
@@ -99,6 +101,7 @@ export class BackRing {
     return index;
   }
 
+  // TOUR block 70: The answers are published by one index, and the guest is told only if it asked to hear of one that is among them.
   /** RING_PUSH_RESPONSES_AND_CHECK_NOTIFY: must the frontend be told? */
   push(): boolean {
     const old = this.u32(RSP_PROD);

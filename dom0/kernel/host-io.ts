@@ -70,6 +70,8 @@ export class HostIo {
     this.afterwards.push(fn);
   }
 
+  // TOUR block 60: An operation that by the model is over and on the host is not makes virtual time stand. So a slow host makes a slow run, and
+  // the same one.
   /** Finishes what is over, in order, up to the first that the host has not done; for that one the machine stands. */
   private finishDue(): void {
     const now = this.timers.now();

@@ -203,6 +203,8 @@ export class XenbusBackends {
     for (const node of [...this.nodes.values()]) if (node.type === type && node.read('state') === null) this.forget(node);
   }
 
+  // TOUR block 20: Both ends follow each other's state by watches. A frontend that has published its rings says Initialised; the backend maps
+  // them, binds the event channel, and both are Connected.
   /** The device's next step, by the frontend's state. */
   private follow(node: Node): void {
     if (this.nodes.get(node.name) !== node) return;

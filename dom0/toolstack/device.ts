@@ -19,6 +19,8 @@ export const backendPath = (domid: number, type: string, devid: number, backend 
   `/local/domain/${backend}/backend/${type}/${domid}/${devid}`;
 const libxlPath = (domid: number, type: string, devid: number): string => `/libxl/${domid}/device/${type}/${devid}`;
 
+// TOUR block 10: A disk begins as two directories in XenStore, one for each end, each naming the other. The toolstack writes both and goes
+// away; the rest is between the ends.
 /** libxl__device_generic_add: both directories in one transaction. */
 export function addDevice(xs: XsClient, domid: number, device: Device, backend = 0): void {
   const { type, devid } = device;

@@ -14,6 +14,7 @@ const root = resolve(dirname(fileURLToPath(import.meta.url)), '../..');
 const CHAPTERS: Readonly<Record<string, string>> = {
   hypercall: 'Chapter 1: a hypercall, from the guest’s instruction to its answer',
   add: 'Chapter 2: the life of an ADD, from its bytes to compiled code',
+  block: 'Chapter 3: a block read across the ring',
 };
 
 interface Stop {
