@@ -27,10 +27,11 @@ const STAGED = Object.entries(FAMILIES)
 
 /** Compiling every case takes as long as twenty interpreted ones: one seed for each code size, fewer cases of each form. */
 const COMPILED: ReadonlySet<number> = new Set([1, 3, 5]);
-const interpreter = interpreterExecutor();
-const jit = jitExecutor();
 
 describe.each(STAGED)('%s', (family) => {
+  // New ones for each family: the JIT throws its code away again and again, and then compiles every handler that it has anew.
+  const interpreter = interpreterExecutor();
+  const jit = jitExecutor();
   it.each(RUNS)('agrees in %i-bit code with seed %i', async (bits, seed) => {
     const job = { instructions: FAMILIES[family], bits, seed };
     const reports = [
@@ -43,6 +44,7 @@ describe.each(STAGED)('%s', (family) => {
 
 it.each(RUNS)('random programs of %i-bit code with seed %i end the same everywhere', async (bits, seed) => {
   const instructions = Object.values(FAMILIES).flat(1);
+  const [interpreter, jit] = [interpreterExecutor(), jitExecutor()];
   const executors = [...references, interpreter, interpreterExecutor(3), interpreterExecutor(40), ...(COMPILED.has(seed) ? [jit] : [])];
   const report = await sequenceConformance({ instructions, bits, seed, programs: 120, length: 40, executors });
   expect(report.differences.slice(0, 10)).toEqual([]);
