@@ -32,6 +32,14 @@ export class Dom0 {
     this.grants = new GrantTable(this.xen, this.observer);
     this.timers = new Timers(this.xen, this.evtchn);
     this.io = new HostIo(port, this.timers);
+    // While virtual time stands, nothing of dom0 goes on: in what order things happen is not the host's to decide.
+    const isPaused = () => this.io.isHolding;
+    this.evtchn.isPaused = isPaused;
+    this.timers.isPaused = isPaused;
+    this.io.onRelease = () => {
+      this.timers.expire();
+      if (!this.io.isHolding) this.evtchn.resume();
+    };
     this.xenstored = startXenstored(this);
     this.xs = new XsClient(this.xenstored);
     this.backends = new XenbusBackends(this.xs, this.observer);

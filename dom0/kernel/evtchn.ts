@@ -111,11 +111,38 @@ export class EventChannels {
     this.xen.op(__HYPERVISOR_event_channel_op, EVTCHNOP_close, evtchn_close, { port });
   }
 
+  /** Says whether virtual time stands: no further event is delivered then, until resume(). Else what follows would depend on the host. */
+  isPaused: () => boolean = () => false;
+  /** What is left of an upcall that had to stop. */
+  private rest: Iterator<void> | null = null;
+
+  /** Goes on with an upcall where it stopped. */
+  resume(): void {
+    const { rest } = this;
+    this.rest = null;
+    if (rest !== null) this.deliverAll(rest);
+  }
+
   private upcall(vcpu: number): void {
+    // The one that stopped will look again at what is pending.
+    if (this.rest !== null) return;
     this.observer.count('upcall');
+    this.deliverAll(this.pending(vcpu));
+  }
+
+  private deliverAll(events: Iterator<void>): void {
+    while (events.next().done !== true) {
+      if (!this.isPaused()) continue;
+      this.rest = events;
+      return;
+    }
+  }
+
+  /** Delivers one event at a time. */
+  private *pending(vcpu: number): Generator<void> {
     const info = vcpu * VCPU_INFO_SIZE;
     const { shared } = this;
-    // A handler may make further events pending; they are served before this returns.
+    // A handler may make further events pending; they are served before this ends.
     while (shared.u8(info + UPCALL_PENDING) !== 0) {
       // First this flag, then the selector: an event that comes between sets both again.
       shared.setU8(info + UPCALL_PENDING, 0);
@@ -126,7 +153,11 @@ export class EventChannels {
         for (const half of [0, 1]) {
           const at = word * 8 + half * 4;
           const ready = shared.u32(PENDING + at) & ~shared.u32(MASK + at);
-          for (let bit = 0; bit < 32; bit++) if ((ready & (1 << bit)) !== 0) this.deliver(evtchnPort(word * 64 + half * 32 + bit));
+          for (let bit = 0; bit < 32; bit++) {
+            if ((ready & (1 << bit)) === 0) continue;
+            this.deliver(evtchnPort(word * 64 + half * 32 + bit));
+            yield;
+          }
         }
       }
     }

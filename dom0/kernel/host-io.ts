@@ -20,10 +20,17 @@ export class HostIo {
   private readonly pending: Operation[] = [];
   private release: (() => void) | null = null;
   private readonly afterwards: (() => void)[] = [];
+  /** Called when virtual time goes on after it stood: dom0 goes on where it stopped. */
+  onRelease: () => void = () => {};
 
   constructor(port: DomainPort, timers: Timers) {
     this.port = port;
     this.timers = timers;
+  }
+
+  /** Whether virtual time stands because of an operation. */
+  get isHolding(): boolean {
+    return this.release !== null;
   }
 
   /** How many operations are not over. */
@@ -84,8 +91,10 @@ export class HostIo {
       this.pending.shift();
       first.finish();
     }
-    this.release?.();
+    const { release } = this;
+    release?.();
     this.release = null;
     for (const fn of this.afterwards.splice(0)) fn();
+    if (release !== null) this.onRelease();
   }
 }

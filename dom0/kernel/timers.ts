@@ -47,13 +47,17 @@ export class Timers {
     return () => stop();
   }
 
-  private expire(): void {
+  /** As EventChannels.isPaused; expire() then goes on. */
+  isPaused: () => boolean = () => false;
+
+  /** Calls what is due. */
+  expire(): void {
     this.armed = 0;
-    for (let first = this.entries[0]; first !== undefined && first.due <= this.now(); first = this.entries[0]) {
+    for (let first = this.entries[0]; first !== undefined && first.due <= this.now() && !this.isPaused(); first = this.entries[0]) {
       this.entries.shift();
       first.fn();
     }
-    this.arm();
+    if (!this.isPaused()) this.arm();
   }
 
   private arm(): void {

@@ -154,12 +154,13 @@ export class PlainXen implements DomainPort {
   runUntilIdle(untilNs = Number.POSITIVE_INFINITY): void {
     for (let steps = 0; ; steps++) {
       if (steps > 1_000_000) throw new Error('it does not come to rest');
+      if (this.holds > 0) return;
       if (this.shared[0] !== 0) {
         this.upcall(0);
         continue;
       }
       if (this.deliver()) continue;
-      if (this.holds > 0 || this.deadline === 0 || this.deadline > untilNs) return;
+      if (this.deadline === 0 || this.deadline > untilNs) return;
       this.now = Math.max(this.now, this.deadline);
       this.deadline = 0;
       this.raise(this.timerPort);
