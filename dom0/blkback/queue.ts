@@ -74,6 +74,7 @@ export class BlkQueue {
   inFlight = 0;
   /** Waits for all requests before it; nothing is taken until it is answered. */
   private barrier: BlkRequest | null = null;
+  private isBarrierSubmitted = false;
   private readonly free: BlkRequest[] = [];
   /** Taken in this round. */
   private readonly batch: BlkRequest[] = [];
@@ -363,6 +364,12 @@ export class BlkQueue {
   private write(r: BlkRequest, then: () => void): void {
     const { device } = this;
     const store = r.store!;
+    // The disk may have been made smaller while a flush or a barrier was waited for.
+    if (r.sector + r.sectorCount > store.sectors) {
+      r.status = BLKIF_RSP_ERROR;
+      this.run(r, () => {}, 0);
+      return;
+    }
     device.statistics.wr_req++;
     device.statistics.wr_sect += r.sectorCount;
     const latency = store.latency.write(device.dom0.timers.now(), r.sector, r.byteLength);
@@ -440,8 +447,10 @@ export class BlkQueue {
 
   private checkBarrier(): void {
     const { barrier } = this;
-    if (barrier === null || this.inFlight > 1) return;
+    // Asked after every round of answers, also one that had none for this queue.
+    if (barrier === null || this.isBarrierSubmitted || this.inFlight > 1) return;
     // Still `barrier` until it is answered: nothing after it may start.
+    this.isBarrierSubmitted = true;
     this.submit(barrier);
   }
 
@@ -452,7 +461,10 @@ export class BlkQueue {
 
   private putBack(r: BlkRequest): void {
     const { device } = this;
-    if (r === this.barrier) this.barrier = null;
+    if (r === this.barrier) {
+      this.barrier = null;
+      this.isBarrierSubmitted = false;
+    }
     device.bytesInFlight -= r.bytes.length;
     device.buffers.give(r);
     r.store = null;
