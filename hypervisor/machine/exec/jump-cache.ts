@@ -25,6 +25,8 @@ export function jumpSlot(rip: Lin): number {
 
 /** Modes and frames that an entry can be taken over for: their numbers must fit the word. */
 const MODE_BITS = 12;
+/** HARDWARE.modeKey that matches no entry: on the bare machine nothing is taken over, a lockstep run with it differed. */
+export const NO_MODE = (1 << MODE_BITS) - 1;
 /** HARDWARE.modeKey for a mode; one that matches no entry where RIP is not the linear address. */
 export const modeKey = (mode: { readonly id: number; readonly csBase: number }): number =>
   mode.csBase === 0 && mode.id < (1 << MODE_BITS) - 2 ? mode.id + 1 : (1 << MODE_BITS) - 1;
