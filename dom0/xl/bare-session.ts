@@ -6,6 +6,7 @@ import { gzipNode } from '../toolstack/decompress/gzip-node.ts';
 import { decompressorsWith } from '../toolstack/decompress/index.ts';
 import type { BareMachine } from './bare-options.ts';
 import { FileBlockStore } from './node-disk.ts';
+import { backgroundCompiler } from './node-jit.ts';
 import type { ConsoleOutput } from './output.ts';
 import type { OutsideWorld } from './pump.ts';
 import { EXIT, UserError } from './user-error.ts';
@@ -76,11 +77,13 @@ export class BareSession {
       const store = openDisk(d.file, d.readOnly || d.cdrom || this.options.keepDisks === true);
       drives[d.slot] = { kind: d.cdrom ? 'cdrom' : 'disk', store: this.options.keepDisks ? new OverlayBlockStore(store) : store };
     }
+    const background = this.options.engine === 'jit' ? backgroundCompiler() : undefined;
     try {
       return createPc({
         ramBytes: config.memoryMiB * 1024 * 1024,
         cpus: config.vcpus,
         engine: this.options.engine,
+        ...(background === undefined ? {} : { background }),
         epoch: config.epoch ?? DEFAULT_EPOCH,
         drives,
         serial: (byte) => void this.sent.push(byte),

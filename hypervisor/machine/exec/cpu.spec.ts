@@ -38,6 +38,20 @@ describe.each(ENGINES)('with $engine, compiled at once: $eager:', (engine) => {
       expect(seen).toBe(250);
       expect(t.cpu.reg(RAX)).toBe(150n);
     });
+
+    it('is the same when the jump to the next page is one that another address space left', () => {
+      const t = flat64(undefined, engine);
+      const next = CODE + 0x1000;
+      const begin = next + 0x100;
+      t.run(next, [...INC_RAX, ...UD2], 0);
+      // inc rax at the end of the page runs on into the next one.
+      t.run(next - 3, INC_RAX);
+      expect(t.cpu.cycles).toBe(3);
+      t.cpu.flushTlb();
+      // jmp back to it, from the page that it runs on into
+      t.run(begin, [0xe9, 0xf8, 0xfe, 0xff, 0xff]);
+      expect([t.cpu.rip, t.cpu.reg(RAX), t.cpu.cycles]).toEqual([next + 3, 4n, 4]);
+    });
   });
 
   describe('faults', () => {

@@ -33,7 +33,7 @@ import type { CodePage } from './code-cache.ts';
 import { decode } from './decode.ts';
 import { decodeAcross } from './decode-across.ts';
 import type { Engine } from './engine.ts';
-import { dropAllJumps, dropJumps, homeOf, jumpAtRip, modeKey, NO_MODE, putJump } from './jump-cache.ts';
+import { dropAllJumps, dropJumps, homeOf, jumpAtRip, modeKey, putJump } from './jump-cache.ts';
 import { type ExecMode, fitsLimit } from './mode.ts';
 import { REC, STOP } from './records.ts';
 
@@ -619,7 +619,7 @@ export class EmulatedCpu extends Context implements SystemCpu {
       if (slot < KNOWN_TAGS) this.knownTags[slot] = tag;
     }
     this.ram.u32[((this.base + HARDWARE.ctx) >>> 2) + 1] = tag << 20;
-    this.ram.u32[(this.base + HARDWARE.modeKey) >>> 2] = this.delivery === 'host' ? modeKey(this.mode) : NO_MODE;
+    this.ram.u32[(this.base + HARDWARE.modeKey) >>> 2] = modeKey(this.mode);
   }
   private readonly knownTags = new Uint16Array(KNOWN_TAGS);
   private knownFor = -1;

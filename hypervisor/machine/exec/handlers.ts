@@ -78,9 +78,25 @@ function takeOverJump(b: WasmBuilder): void {
       b.push32(target);
       const record = b.local(I32);
       b.set(record);
-      b.enter(record, true);
+      refundBranch(b);
+      b.enter(record, false);
     });
   });
+}
+
+/** What EmulatedCpu.refund() gives back at a stop after a branch; a record that only goes on elsewhere cost nothing, and has `left` 0. */
+function refundBranch(b: WasmBuilder): void {
+  b.get(PARAM.rec);
+  b.mem(OP.i32_load8_u, REC.left);
+  const left = b.local(I32);
+  b.tee(left);
+  b.get(PARAM.fuel);
+  b.op(OP.i32_add);
+  b.get(left);
+  b.c32(0);
+  b.op(OP.i32_ne);
+  b.op(OP.i32_sub);
+  b.set(PARAM.fuel);
 }
 
 /** (cpu, rec): loads the live registers and runs the block at rec, which the caller has paid for. */

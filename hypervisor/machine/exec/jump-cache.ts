@@ -25,14 +25,14 @@ export function jumpSlot(rip: Lin): number {
 
 /** Modes and frames that an entry can be taken over for: their numbers must fit the word. */
 const MODE_BITS = 12;
-/** HARDWARE.modeKey that matches no entry: on the bare machine nothing is taken over, a lockstep run with it differed. */
-export const NO_MODE = (1 << MODE_BITS) - 1;
+/** HARDWARE.modeKey that matches no entry. */
+const NO_MODE = (1 << MODE_BITS) - 1;
 /** HARDWARE.modeKey for a mode; one that matches no entry where RIP is not the linear address. */
 export const modeKey = (mode: { readonly id: number; readonly csBase: number }): number =>
-  mode.csBase === 0 && mode.id < (1 << MODE_BITS) - 2 ? mode.id + 1 : (1 << MODE_BITS) - 1;
+  mode.csBase === 0 && mode.id + 1 < NO_MODE ? mode.id + 1 : NO_MODE;
 /** The home of a block: its host page and its mode; 0 for one that nobody may take over. */
 export const homeOf = (hostPage: number, key: number): number =>
-  key === (1 << MODE_BITS) - 1 ? 0 : ((hostPage & ~((1 << MODE_BITS) - 1)) | key) >>> 0;
+  key === NO_MODE ? 0 : ((hostPage & ~((1 << MODE_BITS) - 1)) | key) >>> 0;
 
 /** rip must run in the current context of the CPU at `base`. */
 export function putJump(ram: Ram, base: number, rip: Lin, record: number, home: number): void {
