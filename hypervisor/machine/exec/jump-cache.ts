@@ -31,8 +31,7 @@ const NO_MODE = (1 << MODE_BITS) - 1;
 export const modeKey = (mode: { readonly id: number; readonly csBase: number }): number =>
   mode.csBase === 0 && mode.id + 1 < NO_MODE ? mode.id + 1 : NO_MODE;
 /** The home of a block: its host page and its mode; 0 for one that nobody may take over. */
-export const homeOf = (hostPage: number, key: number): number =>
-  key === NO_MODE ? 0 : ((hostPage & ~((1 << MODE_BITS) - 1)) | key) >>> 0;
+export const homeOf = (hostPage: number, key: number): number => (key === NO_MODE ? 0 : ((hostPage & ~((1 << MODE_BITS) - 1)) | key) >>> 0);
 
 /** rip must run in the current context of the CPU at `base`. */
 export function putJump(ram: Ram, base: number, rip: Lin, record: number, home: number): void {
