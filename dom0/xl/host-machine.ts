@@ -6,6 +6,7 @@ import { checkNewName, pauseDomain, renameDomain } from '../toolstack/control.ts
 import type { DeviceConfig } from '../toolstack/device-config.ts';
 import { actionFor, type LiveDomain, restarts, type ShutdownReason } from '../toolstack/lifecycle.ts';
 import { uuidOfName } from '../toolstack/xlcfg.ts';
+import { Bell } from './bell.ts';
 import type { Guest } from './create-options.ts';
 import type { Host } from './host.ts';
 import { ConsoleHub } from './host-console.ts';
@@ -42,10 +43,8 @@ export class HostMachine {
   private readonly note: (line: string) => void;
   private readonly ended: LiveDomain[] = [];
   private readonly waiting: OutsideWorld;
+  private readonly bell = new Bell();
   private isOver = false;
-  private isPoked = false;
-  private wake: (() => void) | null = null;
-
   private readonly storage: Storage | null;
 
   /** `note` gets a line for each thing that happens by itself. Without `storage` domains have no disks. */
@@ -58,7 +57,7 @@ export class HostMachine {
     // A machine without domains has nothing to wait for, and its time would stand: the domains to come would find the wrong date.
     host.toolstack.dom0.timers.every(1e9, () => {});
     const { isLive, admit } = this.net;
-    this.waiting = { canWake: () => true, wait: (ms) => this.wait(ms), isLive, admit };
+    this.waiting = { canWake: () => true, wait: (ms) => (this.isOver ? Promise.resolve() : this.bell.wait(ms)), isLive, admit };
   }
 
   /** Opens its disks, builds a domain, and lets it run unless told. Throws what the user did wrong. */
@@ -125,8 +124,7 @@ export class HostMachine {
 
   /** Something has changed that a sleeping machine should look at. */
   poke(): void {
-    if (this.wake === null) this.isPoked = true;
-    else this.wake();
+    this.bell.ring();
   }
 
   /** Runs until stop(). Domains that are left then are destroyed, their backends first. */
@@ -147,22 +145,6 @@ export class HostMachine {
   stop(): void {
     this.isOver = true;
     this.poke();
-  }
-
-  private wait(ms: number): Promise<void> {
-    if (this.isPoked || this.isOver) {
-      this.isPoked = false;
-      return Promise.resolve();
-    }
-    return new Promise((done) => {
-      const end = () => {
-        clearTimeout(timer);
-        this.wake = null;
-        done();
-      };
-      const timer = setTimeout(end, ms);
-      this.wake = end;
-    });
   }
 
   private remove(resident: Resident, successor: number | null): void {
