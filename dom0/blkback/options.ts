@@ -1,5 +1,6 @@
 // The switches of the block backend: what it offers to frontends, and how it goes about its work. Linux's blkback has most of them as module
 // parameters; the defaults are Linux's unless a comment says otherwise.
+import { parseOptionList } from '../kernel/option-list.ts';
 
 /**
  * How data gets between the frontend's pages and the storage.
@@ -56,20 +57,6 @@ export const DEFAULT_BLKBACK_OPTIONS: BlkbackOptions = {
   maxBytesInFlight: 32 << 20,
 };
 
-const CHOICES = { data: ['map', 'copy', 'persistent'], notify: ['asked', 'each'] } as const;
-
-/** "data=copy,notify=each,maxQueues=1" as options: flags as 0 or 1, numbers, and names. Throws an Error that says what is wrong. */
-export function parseBlkbackOptions(text: string): Partial<BlkbackOptions> {
-  const options: Record<string, boolean | number | string> = {};
-  for (const part of text.split(',').filter((p) => p !== '')) {
-    const [key = '', value = ''] = part.split('=', 2);
-    const known = Object.entries(DEFAULT_BLKBACK_OPTIONS).find(([name]) => name.toLowerCase() === key.toLowerCase());
-    if (known === undefined) throw new Error(`no option "${key}" (there are ${Object.keys(DEFAULT_BLKBACK_OPTIONS).join(', ')})`);
-    const [name, fallback] = known;
-    const choices = name in CHOICES ? CHOICES[name as keyof typeof CHOICES] : typeof fallback === 'boolean' ? ['0', '1'] : null;
-    if (choices === null ? !/^\d+$/.test(value) : !choices.some((c) => c === value))
-      throw new Error(`${key}=${value}: ${choices === null ? 'not a number' : `there are ${choices.join(', ')}`}`);
-    options[name] = typeof fallback === 'boolean' ? value === '1' : typeof fallback === 'number' ? Number(value) : value;
-  }
-  return options;
-}
+/** See parseOptionList. */
+export const parseBlkbackOptions = (text: string): Partial<BlkbackOptions> =>
+  parseOptionList(text, DEFAULT_BLKBACK_OPTIONS, { data: ['map', 'copy', 'persistent'], notify: ['asked', 'each'] });

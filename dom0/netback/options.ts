@@ -1,5 +1,6 @@
 // What a netback can be made to do differently, as one plain object: features that it offers, and the switches for study. The defaults are
 // those of Linux's xen-netback.
+import { parseOptionList } from '../kernel/option-list.ts';
 
 export interface NetbackOptions {
   /** feature-sg: packets of more than one slot. Without it no GSO either. */
@@ -49,20 +50,6 @@ export const NETBACK_DEFAULTS: NetbackOptions = {
   rxDrainNs: 10e9,
 };
 
-/** "sg=0,notify=each,maxQueues=1" as options: flags as 0 or 1, numbers, and names. Throws an Error that says what is wrong. */
-export function parseNetbackOptions(text: string): Partial<NetbackOptions> {
-  const options: Record<string, boolean | number | string> = {};
-  for (const part of text.split(',').filter((p) => p !== '')) {
-    const [key = '', value = ''] = part.split('=', 2);
-    const known = Object.entries(NETBACK_DEFAULTS).find(([name]) => name.toLowerCase() === key.toLowerCase());
-    if (known === undefined) throw new Error(`no option "${key}" (there are ${Object.keys(NETBACK_DEFAULTS).join(', ')})`);
-    const [name, fallback] = known;
-    const choices = name in CHOICES ? CHOICES[name as keyof typeof CHOICES] : typeof fallback === 'boolean' ? ['0', '1'] : null;
-    if (choices === null ? !/^\d+$/.test(value) : !choices.some((c) => c === value))
-      throw new Error(`${key}=${value}: ${choices === null ? 'not a number' : `there are ${choices.join(', ')}`}`);
-    options[name] = typeof fallback === 'boolean' ? value === '1' : typeof fallback === 'number' ? Number(value) : value;
-  }
-  return options;
-}
-
-const CHOICES = { tx: ['copy', 'map'], rx: ['copy', 'flip'], notify: ['batch', 'each'] } as const;
+/** See parseOptionList. */
+export const parseNetbackOptions = (text: string): Partial<NetbackOptions> =>
+  parseOptionList(text, NETBACK_DEFAULTS, { tx: ['copy', 'map'], rx: ['copy', 'flip'], notify: ['batch', 'each'] });
