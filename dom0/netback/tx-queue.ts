@@ -23,15 +23,15 @@ import {
 } from '@ringworld/abi';
 import type { BackRing } from '../kernel/back-ring.ts';
 import { GrantError, type GrantMapping } from '../kernel/gnttab.ts';
+import { ETH_HLEN, IPPROTO_TCP } from '../switch/headers.ts';
+import { blankChecksum, checksumPlace } from '../switch/offload.ts';
 import type { Packet, PacketGso, PacketHash } from '../switch/port.ts';
-import { blankChecksum, transportOf } from './checksum-setup.ts';
 import type { Credit } from './credit.ts';
 import type { StaticPage } from './ctrl-ring.ts';
 import { EXTRA, TX_REQUEST, TX_RESPONSE } from './rings.ts';
 import { PAGE, type Shared } from './shared.ts';
 import { FATAL_SLOTS, MAX_SLOTS, type TxPacket } from './tx-batch.ts';
 
-const ETH_HLEN = 14;
 /** XEN_NETIF_EXTRA_TYPE_XDP (5) is the last; what it says concerns only packets to the guest. */
 const EXTRA_TYPE_MAX = 6;
 
@@ -337,16 +337,16 @@ export class TxQueue {
     packet.gso = null;
     packet.hash = p.hashType < 0 ? null : { type: p.hashType, algorithm: p.hashAlgorithm, value: p.hashValue };
     if (p.gsoType === 0 && !packet.csumBlank) return true;
-    const transport = transportOf(bytes);
-    if (transport === null) return false;
+    const place = checksumPlace(bytes);
+    if (place === null) return false;
     if (p.gsoType === 0) return true;
-    const type = transport.v6 ? XEN_NETIF_GSO_TYPE_TCPV6 : XEN_NETIF_GSO_TYPE_TCPV4;
-    if (transport.protocol !== 6 || type !== p.gsoType) return false;
+    const is4 = place.version === 4;
+    if (place.protocol !== IPPROTO_TCP || p.gsoType !== (is4 ? XEN_NETIF_GSO_TYPE_TCPV4 : XEN_NETIF_GSO_TYPE_TCPV6)) return false;
     // Some frontends forget to say so (rx_gso_checksum_fixup).
-    if (!packet.csumBlank) blankChecksum(bytes, transport);
+    if (!packet.csumBlank) blankChecksum(bytes, place);
     packet.csumBlank = true;
     packet.csumValid = true;
-    packet.gso = { type: transport.v6 ? 'tcpv6' : 'tcpv4', size: p.gsoSize };
+    packet.gso = { type: is4 ? 'tcpv4' : 'tcpv6', size: p.gsoSize };
     return true;
   }
 
