@@ -5,10 +5,10 @@ import type { Dom0 } from '../kernel/dom0.ts';
 import { type BackendDevice, type BackendNode, XenbusError } from '../kernel/xenbus.ts';
 import { backendParams } from '../storage/backend-params.ts';
 import { type BlockStore, type OpenStore, StoreError } from '../storage/block-store.ts';
+import { EmptyStore } from '../storage/empty-store.ts';
 import { CopiedPages, type CopyStage } from './data-copied.ts';
 import { MappedPages } from './data-mapped.ts';
 import type { DataPath } from './data-path.ts';
-import { emptyStore } from './empty-store.ts';
 import { BLKIF_LAYOUTS, BLKIF_RING, protocolAbi, SECTOR } from './layout.ts';
 import type { BlkbackOptions } from './options.ts';
 import { PersistentGrants } from './persistent.ts';
@@ -111,7 +111,7 @@ export class Vbd implements BackendDevice, QueueDevice {
       this.store = this.insert();
     } catch (e) {
       if (!(e instanceof XenbusError)) throw e;
-      this.store = emptyStore();
+      this.store = new EmptyStore();
     }
     old.onResize = null;
     void old.close();
@@ -143,7 +143,7 @@ export class Vbd implements BackendDevice, QueueDevice {
   private open(): BlockStore {
     const params = backendParams((key) => this.node.read(key));
     if (params.format === 'empty') {
-      if (this.isCdrom) return emptyStore();
+      if (this.isCdrom) return new EmptyStore();
       throw new XenbusError(`${this.node.path}/params: a disk needs a target`);
     }
     try {

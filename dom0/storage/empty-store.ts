@@ -1,5 +1,6 @@
-// A drive without a medium in it.
-import type { BlockStore, LatencyModel } from './block-store.ts';
+// A drive without a medium in it: no sectors, so nobody has anything to read.
+import type { BlockStore } from './block-store.ts';
+import { idealLatency } from './latency.ts';
 
 export class EmptyStore implements BlockStore {
   readonly sectors = 0;
@@ -8,12 +9,9 @@ export class EmptyStore implements BlockStore {
   readonly canDiscard = false;
   readonly discardGranularity = 512;
   readonly canDiscardSecurely = false;
-  readonly latency: LatencyModel;
+  readonly latency = idealLatency();
   onResize: ((sectors: number) => void) | null = null;
 
-  constructor(latency: LatencyModel) {
-    this.latency = latency;
-  }
   read(): never {
     throw new Error('no medium');
   }

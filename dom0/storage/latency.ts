@@ -12,7 +12,7 @@ export interface Figure {
 const NOTHING = 0;
 
 /** No time at all: what a request costs is then only the work of the two ends. */
-const ideal = (): LatencyModel => ({
+export const idealLatency = (): LatencyModel => ({
   name: 'ideal',
   read: () => NOTHING,
   write: () => NOTHING,
@@ -21,7 +21,7 @@ const ideal = (): LatencyModel => ({
 });
 
 const MODELS: Readonly<Record<string, (sectors: number) => LatencyModel>> = {
-  ideal,
+  ideal: idealLatency,
   nvme: () => new NvmeModel(),
   hdd: (sectors) => new HddModel(sectors),
 };

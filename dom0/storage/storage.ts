@@ -206,7 +206,7 @@ export class Storage {
     const model = params.model ?? this.options.model;
     checkModel(model, target);
     const latency = (sectors: number) => latencyModel(model, sectors)!;
-    if (format === 'empty') return new EmptyStore(latency(0));
+    if (format === 'empty') return new EmptyStore();
     if (target === '') throw new StoreError('a disk without a target: only a cdrom may be empty');
     if (isNbdUri(target) || script === 'block-nbd') {
       const { address, exportName } = script === 'block-nbd' ? parseNbdScriptTarget(target) : parseNbdUri(target);
