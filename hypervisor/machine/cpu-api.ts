@@ -20,6 +20,8 @@ export const RunExit = {
   halt: 5,
   /** A fault while delivering a double fault (IDT delivery). */
   shutdown: 6,
+  /** A VM exit to a host in TypeScript: why is in the VMCS or VMCB. */
+  vmexit: 7,
 } as const;
 export type RunExit = (typeof RunExit)[keyof typeof RunExit];
 
@@ -30,6 +32,12 @@ export interface CpuEvent {
   /** INT n forms: instruction length. */
   length: number;
 }
+
+/**
+ * Stands for the vector (CpuEvent) and for the error code (WalkResult) of an access that the second level of translation refused: an EPT
+ * violation or misconfiguration, a nested page fault. No exception of the guest's.
+ */
+export const SECOND_LEVEL = 0x100;
 
 /** Bits of a page-fault error code and of the access that is asked for (SDM Vol 3A, 4.7). */
 export const PF = { present: 1, write: 2, user: 4, reserved: 8, fetch: 16, protectionKey: 32 } as const;

@@ -7,7 +7,7 @@
 import type { Lin, Maddr, Mfn } from '../addresses.ts';
 import { isCanonical } from '../addresses.ts';
 import { Context } from '../context.ts';
-import { type CpuEvent, PF, RunExit, type WalkResult } from '../cpu-api.ts';
+import { type CpuEvent, PF, RunExit, SECOND_LEVEL, type WalkResult } from '../cpu-api.ts';
 import type { Decoded } from '../isa/decoded.ts';
 import type { PhysicalMap } from '../mmu/physical.ts';
 import { Tlb } from '../mmu/tlb.ts';
@@ -16,7 +16,7 @@ import { EFLAGS, HARDWARE, SS, STATE } from '../state.ts';
 import { CR0, CR4, EFER } from '../system/bits.ts';
 import type { CpuProfile } from '../system/cpuid.ts';
 import { anyBreakpoint, checkExecuteBreakpoint, matchData } from '../system/debug.ts';
-import { deliverFault, deliverInterrupt } from '../system/deliver.ts';
+import { deliverFault, deliverInterrupt, injectEvent } from '../system/deliver.ts';
 import { executeSystem } from '../system/execute.ts';
 import {
   createThreadState,
@@ -29,6 +29,7 @@ import {
   type ThreadState,
 } from '../system/ports.ts';
 import { beginStep, endStep, type Step } from '../system/single-step.ts';
+import type { GuestEvent, NonRoot } from '../virt/non-root.ts';
 import type { CodePage } from './code-cache.ts';
 import { decode } from './decode.ts';
 import { decodeAcross } from './decode-across.ts';
@@ -55,6 +56,9 @@ export class EmulatedCpu extends Context implements SystemCpu {
   time: SharedTime | undefined = undefined;
   cycles = 0;
   delivery: 'host' | 'idt' = 'idt';
+  nonRoot: NonRoot | null = null;
+  delivering: GuestEvent | undefined = undefined;
+  faultAddress = 0 as Lin;
 
   private readonly engine: Engine;
   private readonly tlb: Tlb;
@@ -83,7 +87,9 @@ export class EmulatedCpu extends Context implements SystemCpu {
   // Contexts: which 12-bit tag stands for (address space, mode).
   private asid = 0;
   private nextAsid = 1;
-  private readonly asids = new Map<number, number>();
+  private asids = new Map<number, number>();
+  /** One map of address spaces for root operation, and one for each NonRoot.space. */
+  private readonly spaces = new Map<number, Map<number, number>>([[0, this.asids]]);
   private readonly tags = new Map<number, number>();
   private cr3Key = 0;
 
@@ -111,24 +117,30 @@ export class EmulatedCpu extends Context implements SystemCpu {
   // TOUR add 50: The loop around it all: finds or translates the block at RIP, enters it with fuel for what is left until the deadline, and
   // serves whatever made threaded code come back. Fuel counts instructions, so time is exact to the instruction in every engine.
   run(deadline: number): RunExit {
+    // An injected event may have ended in a VM exit already.
+    if (this.leaving === RunExit.vmexit) return this.left();
     this.leaving = undefined;
     this.cutting = false;
     const { u32 } = this.ram;
     const { jit } = this.engine;
     const fuelAt = (this.base + HARDWARE.fuel) >>> 2;
     while (this.leaving === undefined) {
-      const left = deadline - this.cycles;
-      if (left <= 0) return RunExit.deadline;
+      const guest = this.nonRoot;
+      const end = guest === null ? deadline : Math.min(deadline, guest.deadline);
+      if (this.cycles >= deadline) return RunExit.deadline;
       if (jit?.hasResults) jit.collect();
       // What changes requests, IF or the shadow comes back here: system instructions, device accesses, timers at the deadline.
-      const asked = this.apic !== undefined && this.apic.requests !== 0 && !this.touchesDevice;
+      const requests = this.apic === undefined || this.touchesDevice ? 0 : this.apic.requests;
+      if (guest !== null && !this.touchesDevice && guest.boundary(this, requests)) continue;
+      const asked = requests !== 0 && (guest === null || guest.takesInterrupts);
       if (asked && this.takeInterrupt()) continue;
+      const left = Math.max(end - this.cycles, 1);
       this.watch();
       const trap = (this.u32(STATE.eflags) & EFLAGS.TF) !== 0;
       const stepping = trap || this.watching;
       this.isAlone = this.touchesDevice;
       this.touchesDevice = false;
-      const budget = stepping || this.isAlone || (asked && this.thread.interruptShadow) ? 1 : Math.min(left, MAX_FUEL);
+      const budget = stepping || this.isAlone || ((asked || guest !== null) && this.thread.interruptShadow) ? 1 : Math.min(left, MAX_FUEL);
       if (this.isAlone) this.readsBack = this.readsMemoryBack();
       if (this.watching && !checkExecuteBreakpoint(this)) {
         if (this.takeFault()) return RunExit.exception;
@@ -160,7 +172,12 @@ export class EmulatedCpu extends Context implements SystemCpu {
       if (this.touchesDevice) continue;
       if (this.takeFault()) return RunExit.exception;
     }
-    return this.leaving;
+    return this.left();
+  }
+  private left(): RunExit {
+    const exit = this.leaving!;
+    this.leaving = undefined;
+    return exit;
   }
 
   /** Instructions that were paid for and did not run. */
@@ -268,6 +285,10 @@ export class EmulatedCpu extends Context implements SystemCpu {
   private takeFault(): boolean {
     if (!this.faulted) return false;
     this.faulted = false;
+    if (this.event.vector === SECOND_LEVEL) {
+      this.nonRoot!.secondLevelFault(this);
+      return false;
+    }
     if (this.delivery === 'host') return true;
     if (deliverFault(this) === 'shutdown') this.leaving = RunExit.shutdown;
     this.faulted = false;
@@ -295,6 +316,36 @@ export class EmulatedCpu extends Context implements SystemCpu {
     if (d === undefined || typeof d === 'string') return false;
     const accesses = Object.values(d.insn.operands);
     return d.operands.some((o, i) => o.kind === 'mem' && accesses[i] === 'rw');
+  }
+
+  // ------------------------------------------------------------------ guests of a virtualization extension
+
+  setNonRoot(guest: NonRoot | null): void {
+    this.nonRoot = guest;
+    this.walker.second = guest?.second;
+    const space = guest?.space ?? 0;
+    let asids = this.spaces.get(space);
+    if (asids === undefined) {
+      asids = new Map();
+      this.spaces.set(space, asids);
+    }
+    this.asids = asids;
+    this.faulted = false;
+    this.delivering = undefined;
+    // The same control registers may mean another address space now.
+    this.seenCr3 = Number.NaN;
+    this.modeChanged();
+  }
+  inject(e: GuestEvent): void {
+    if (injectEvent(this, e) === 'shutdown') this.leaving = RunExit.shutdown;
+    this.faulted = false;
+  }
+  flushSpace(space: number): void {
+    const asids = this.spaces.get(space);
+    if (asids === undefined) return;
+    asids.clear();
+    if (asids === this.asids) this.enterSpace();
+    else this.spaces.delete(space);
   }
 
   leave(exit: RunExit): true {
@@ -554,13 +605,18 @@ export class EmulatedCpu extends Context implements SystemCpu {
   }
 
   fault(vector: number, errorCode = -1): false {
+    // What the second level refused stays so, whatever a caller makes of it.
+    if (this.faulted && this.event.vector === SECOND_LEVEL) return false;
     this.event.vector = vector;
     this.event.errorCode = errorCode;
     this.faulted = true;
     return false;
   }
   pageFault(lin: Lin, errorCode: number): false {
-    this.setLin(STATE.cr2, lin);
+    if (errorCode === SECOND_LEVEL) return this.fault(SECOND_LEVEL);
+    this.faultAddress = lin;
+    // A guest's CR2 waits until it is known that the fault is not intercepted (SDM Vol 3C, 27.1).
+    if (this.nonRoot === null) this.setLin(STATE.cr2, lin);
     return this.fault(14, errorCode);
   }
 
@@ -580,7 +636,7 @@ export class EmulatedCpu extends Context implements SystemCpu {
     return this.u32(STATE.cr4) & CR4.PCIDE ? -1 - (cr3 % 4096) : cr3;
   }
   loadPdptes(cr3: number): boolean {
-    return this.walker.loadPdptes(cr3);
+    return this.walker.loadPdptes(cr3) || (this.walker.isRefused && this.fault(SECOND_LEVEL));
   }
   /** Drops the translations of one PCID. */
   flushPcid(pcid: number): void {
@@ -667,7 +723,7 @@ export class EmulatedCpu extends Context implements SystemCpu {
   private wipe(): void {
     this.knownFor = -1;
     this.tags.clear();
-    this.asids.clear();
+    for (const asids of this.spaces.values()) asids.clear();
     this.tlb.dropAll();
     dropAllJumps(this.ram, this.base);
   }
@@ -714,7 +770,7 @@ export class EmulatedCpu extends Context implements SystemCpu {
     const cr0 = this.u32(STATE.cr0);
     const ac = (this.u32(STATE.eflags) & EFLAGS.AC) !== 0;
     this.aligning = ac && (cr0 & CR0.AM) !== 0 && this.cpl === 3;
-    this.mode = this.engine.modes.of(this);
+    this.mode = this.engine.modes.of(this, this.nonRoot?.trapped ?? 0);
     const same =
       cr0 === this.seenCr0 &&
       this.u32(STATE.cr4) === this.seenCr4 &&

@@ -16,6 +16,8 @@ export interface ExecMode extends HandlerMode, CodeMode {
   readonly csLimit: number;
   readonly protectedMode: boolean;
   readonly vm86: boolean;
+  /** Staged instructions that a virtualization extension wants to see first (TRAPPED in virt/non-root.ts). */
+  readonly trapped: number;
 }
 
 const ALL = 0xffffffff;
@@ -31,7 +33,7 @@ export const fitsLimit = (mode: ExecMode, rip: number, length: number): boolean 
 
 /** All modes seen. Ids are given in order of appearance, which the guest determines. */
 export class ModeTable {
-  private readonly buckets: (ExecMode[] | undefined)[] = new Array(512).fill(undefined);
+  private readonly buckets: (ExecMode[] | undefined)[] = new Array(2048).fill(undefined);
   private count = 0;
   /** Whether the CPUID profile has a feature. */
   private readonly has: (feature: string) => boolean;
@@ -40,7 +42,7 @@ export class ModeTable {
     this.has = has;
   }
 
-  of(c: Context): ExecMode {
+  of(c: Context, trapped = 0): ExecMode {
     const protectedMode = (c.lo(STATE.cr0) & 1) !== 0;
     const vm86 = protectedMode && (c.u32(STATE.eflags) & EFLAGS.VM) !== 0;
     const cs = c.segAttributes(CS);
@@ -54,7 +56,8 @@ export class ModeTable {
     const flat =
       is64 || (protectedMode && flatSegment(c, DS) && flatSegment(c, ES) && flatSegment(c, SS) && csBase === 0 && csLimit === ALL);
     // Asked at every change of mode: by all that is small as an index; what is left is where CS lies, the last first.
-    const bucket = (bits >>> 5) | (flat ? 4 : 0) | ((stackSize & 12) << 1) | (protectedMode ? 32 : 0) | (vm86 ? 64 : 0) | (cpl << 7);
+    const bucket =
+      (bits >>> 5) | (flat ? 4 : 0) | ((stackSize & 12) << 1) | (protectedMode ? 32 : 0) | (vm86 ? 64 : 0) | (cpl << 7) | (trapped << 9);
     let same = this.buckets[bucket];
     if (same === undefined) {
       same = [];
@@ -80,6 +83,7 @@ export class ModeTable {
       csLimit,
       protectedMode,
       vm86,
+      trapped,
     };
     same.push(mode);
     return mode;

@@ -9,6 +9,7 @@ import { type AnyInsn, insn } from '../isa/insn.ts';
 import type { Ram } from '../mmu/ram.ts';
 import type { OperandShape } from '../stage/wasm-builder.ts';
 import { STATE } from '../state.ts';
+import { TRAPPED } from '../virt/non-root.ts';
 import { type CodeCache, type CodePage, RECORDS_PER_CHUNK } from './code-cache.ts';
 import { COMMON_INSTRUCTIONS } from './common-instructions.ts';
 import { decode } from './decode.ts';
@@ -298,6 +299,7 @@ export class Translator {
   /** Whether an instruction may run in this mode at all; if not, TypeScript raises what is due. */
   allowed(i: AnyInsn, mode: ExecMode): boolean {
     if (i.cpuid && !this.hasFeature(i.cpuid)) return false;
+    if (mode.trapped !== 0 && ((TRAPPED as Readonly<Record<string, number>>)[i.mnemonic] ?? 0) & mode.trapped) return false;
     const checks = i.check === undefined ? [] : typeof i.check === 'string' ? [i.check] : i.check;
     for (const c of checks) {
       if (c === 'cpl0' && mode.cpl !== 0) return false;

@@ -4,8 +4,9 @@
 
 import type { Lin, Maddr } from '../addresses.ts';
 import { linHi, linLo } from '../addresses.ts';
-import { PF, type WalkResult } from '../cpu-api.ts';
+import { PF, SECOND_LEVEL, type WalkResult } from '../cpu-api.ts';
 import { STATE } from '../state.ts';
+import type { SecondLevel } from '../virt/non-root.ts';
 import type { PhysicalMap } from './physical.ts';
 import type { Ram } from './ram.ts';
 
@@ -19,6 +20,9 @@ const GLOBAL = 0x100;
 
 /** Beside the bits of PF in `access`: an implicit supervisor access, which EFLAGS.AC does not exempt from SMAP (SDM Vol 3A, 4.6). */
 export const IMPLICIT = 0x100;
+
+/** Walker.table(): the second level of translation refused. */
+const REFUSED = -2;
 
 export type PagingMode = 'none' | '32bit' | 'pae' | '4level';
 
@@ -70,7 +74,15 @@ export class Walker {
     global: false,
     shift: 12,
   };
+  /** In force while a guest with a second level of translation runs: the tables hold guest-physical addresses then. */
+  second: SecondLevel | undefined = undefined;
+  /** The last loadPdptes() failed in the second level. */
+  isRefused = false;
+  /** Reads of paging structures of the first level, since the beginning. */
+  references = 0;
   private readonly path = new Int32Array(4);
+  /** With a second level: where the entries lie for the guest. */
+  private readonly guestPath = new Float64Array(4);
   private depth = 0;
   /** Index of the first PDPTE register in u32. */
   private readonly pdpte: number;
@@ -111,7 +123,7 @@ export class Walker {
         r.maddr = (linLo(lin) >>> 0) as Maddr;
         r.shift = 12;
         r.ok = true;
-        return r;
+        return this.second === undefined || this.throughSecond(lin, access, update) ? r : this.refuseSecond();
       case '4level':
         return this.walkLong(lin, access, update, 39, this.paging.root);
       case 'pae': {
@@ -131,7 +143,8 @@ export class Walker {
    */
   loadPdptes(cr3: number): boolean {
     const { ram } = this;
-    const at = this.physical.locate((cr3 & ~31) >>> 0);
+    const at = this.table((cr3 & ~31) >>> 0, undefined, true);
+    this.isRefused = at === REFUSED;
     if (at < 0) return false;
     const w = (ram.base + at) >>> 2;
     for (let i = 0; i < 8; i += 2) {
@@ -152,8 +165,8 @@ export class Walker {
     let table = root;
     for (let shift = top as number; ; shift -= 9) {
       const index = shift === 39 ? (hi >>> 7) & 511 : shift === 30 ? ((hi << 2) | (lo >>> 30)) & 511 : (lo >>> shift) & 511;
-      const at = this.physical.locate(table + index * 8);
-      if (at < 0) return this.fail(access, PF.present | PF.reserved);
+      const at = this.table(table + index * 8, lin, update);
+      if (at < 0) return at === REFUSED ? this.refuseSecond() : this.fail(access, PF.present | PF.reserved);
       const w = (ram.base + at) >>> 2;
       const eLo = ram.u32[w]!;
       const eHi = ram.u32[w + 1]!;
@@ -163,6 +176,7 @@ export class Walker {
       if (eHi >>> 31) r.nx = true;
       if (!(eLo & RW)) r.writable = false;
       if (!(eLo & US)) r.user = false;
+      this.guestPath[this.depth] = table + index * 8;
       this.path[this.depth++] = w;
       const frame = (eHi & this.frameHigh) * 0x1_0000_0000 + ((eLo & ~0xfff) >>> 0);
       if (shift !== 12 && !large) {
@@ -178,7 +192,7 @@ export class Walker {
         if ((eLo & (size - 1) & ~0x1fff) !== 0) return this.fail(access, PF.present | PF.reserved);
         r.maddr = (frame - (frame % size) + ((lo >>> 0) & (size - 1))) as Maddr;
       }
-      return this.finish(access, eLo, w, update, (eHi >>> 27) & 15);
+      return this.finish(lin, access, eLo, w, update, (eHi >>> 27) & 15);
     }
   }
 
@@ -188,8 +202,9 @@ export class Walker {
     const lo = linLo(lin);
     let table = this.paging.root;
     for (let shift = 22; ; shift -= 10) {
-      const at = this.physical.locate(table + ((lo >>> shift) & 1023) * 4);
-      if (at < 0) return this.fail(access, PF.present | PF.reserved);
+      const entryAt = table + ((lo >>> shift) & 1023) * 4;
+      const at = this.table(entryAt, lin, update);
+      if (at < 0) return at === REFUSED ? this.refuseSecond() : this.fail(access, PF.present | PF.reserved);
       const w = (ram.base + at) >>> 2;
       const e = ram.u32[w]!;
       if (!(e & P)) return this.fail(access, 0);
@@ -197,6 +212,7 @@ export class Walker {
       if (large && e & this.reserved4m) return this.fail(access, PF.present | PF.reserved);
       if (!(e & RW)) r.writable = false;
       if (!(e & US)) r.user = false;
+      this.guestPath[this.depth] = entryAt;
       this.path[this.depth++] = w;
       if (shift === 22 && !large) {
         table = (e & ~0xfff) >>> 0;
@@ -207,8 +223,43 @@ export class Walker {
       r.maddr = (
         large ? ((e >>> 13) & 0xff) * 0x1_0000_0000 + ((e & 0xffc00000) >>> 0) + (lo & 0x3fffff) : ((e & ~0xfff) >>> 0) + (lo & 0xfff)
       ) as Maddr;
-      return this.finish(access, e, w, update, 0);
+      return this.finish(lin, access, e, w, update, 0);
     }
+  }
+
+  /** Address in RAM of an entry of a paging structure, -1 where there is no RAM, REFUSED by the second level. */
+  private table(at: number, lin: Lin | undefined, update: boolean): number {
+    this.references++;
+    const { second } = this;
+    if (second === undefined) return this.physical.locate(at);
+    const physical = second.translate(at, 0, lin, true, update);
+    return physical < 0 ? REFUSED : this.physical.locate(physical);
+  }
+  /** The result's address through the second level; false when that refuses. */
+  private throughSecond(lin: Lin, access: number, update: boolean): boolean {
+    const r = this.result;
+    const second = this.second!;
+    const physical = second.translate(r.maddr, access, lin, false, update);
+    if (physical < 0) return false;
+    r.maddr = physical as Maddr;
+    r.writable &&= second.writable;
+    r.nx ||= !second.executable;
+    r.shift = Math.min(r.shift, second.shift);
+    return true;
+  }
+  /** Whether the accessed and dirty bits that an access is going to set may be written where they lie. */
+  private mayMark(lin: Lin, isDirty: boolean): boolean {
+    for (let i = 0; i < this.depth; i++) {
+      const wanted = ACCESSED | (isDirty && i === this.depth - 1 ? DIRTY : 0);
+      if ((this.ram.u32[this.path[i]!]! & wanted) === wanted) continue;
+      if (this.second!.translate(this.guestPath[i]!, PF.write, lin, true, true) < 0) return false;
+    }
+    return true;
+  }
+  private refuseSecond(): WalkResult {
+    this.result.ok = false;
+    this.result.errorCode = SECOND_LEVEL;
+    return this.result;
   }
 
   private fail(access: number, bits: number): WalkResult {
@@ -221,7 +272,7 @@ export class Walker {
   }
 
   /** Rights (SDM Vol 3A, 4.6), then the accessed and dirty bits. `key` is the protection key of the leaf. */
-  private finish(access: number, leaf: number, leafAt: number, update: boolean, key: number): WalkResult {
+  private finish(lin: Lin, access: number, leaf: number, leafAt: number, update: boolean, key: number): WalkResult {
     const r = this.result;
     const p = this.paging;
     let refused = false;
@@ -234,6 +285,10 @@ export class Walker {
     if (access & PF.fetch && r.nx) refused = true;
     const keyed = p.pke && r.user && !(access & PF.fetch) ? this.keyRefuses(access, key) : 0;
     if (refused || keyed) return this.fail(access, PF.present | keyed);
+    if (this.second !== undefined) {
+      if (update && !this.mayMark(lin, (access & PF.write) !== 0)) return this.refuseSecond();
+      if (!this.throughSecond(lin, access, update)) return this.refuseSecond();
+    }
     if (update) {
       for (let i = 0; i < this.depth; i++) {
         const w = this.path[i]!;

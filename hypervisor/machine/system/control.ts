@@ -133,7 +133,8 @@ export function writeCr(cpu: SystemCpu, n: number, v: bigint): boolean {
       return writeCr4(cpu, v);
     case 8:
       if (v >> 4n) return gp0(cpu);
-      if (cpu.apic) cpu.apic.setCr8(Number(v));
+      if (cpu.nonRoot?.virtualTpr) cpu.nonRoot.virtualTpr.set(cpu, Number(v));
+      else if (cpu.apic) cpu.apic.setCr8(Number(v));
       else cpu.setBig(STATE.cr8, v);
       return true;
     default:
@@ -158,7 +159,8 @@ function moveFromCr(cpu: SystemCpu, d: Decoded): boolean {
   if (to?.kind !== 'reg' || from?.kind !== 'reg') return cpu.fault(EXC.UD);
   const at = CR_FIELDS[from.index];
   if (at === undefined) return cpu.fault(EXC.UD);
-  const v = at === STATE.cr8 && cpu.apic ? BigInt(cpu.apic.getCr8()) : cpu.big(at);
+  const tpr = at === STATE.cr8 ? (cpu.nonRoot?.virtualTpr?.get() ?? cpu.apic?.getCr8()) : undefined;
+  const v = tpr === undefined ? cpu.big(at) : BigInt(tpr);
   setGpr(cpu, to.index, controlSize(cpu), v);
   return next(cpu, d);
 }

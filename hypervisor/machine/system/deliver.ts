@@ -3,7 +3,9 @@
 
 import type { Lin } from '../addresses.ts';
 import { isCanonical, linFromHalves, linHi, linLo } from '../addresses.ts';
+import { SECOND_LEVEL } from '../cpu-api.ts';
 import { CS, DS, EFLAGS, ES, FS, GS, RSP, SEG, SS, STATE } from '../state.ts';
+import { EVENT_TYPE, type EventType, type GuestEvent } from '../virt/non-root.ts';
 import { EXC, hasErrorCode } from './bits.ts';
 import type { Descriptor } from './descriptor.ts';
 import { isNull, markAccessed, readDescriptor, SYS, selectorError } from './descriptor.ts';
@@ -21,12 +23,39 @@ export interface Delivery {
   /** -1 for none. */
   readonly errorCode: number;
   /**
-   * fault, trap: an exception. external: INTR or NMI. soft: INT n, INT3, INTO (gate DPL is checked). privileged: INT1 (no DPL check).
-   * Faults push RF set; a software interrupt clears the EXT bit of errors met on the way.
+   * fault, trap: an exception. external: INTR; nmi. soft: INT n; softException: INT3, INTO (for both the gate's DPL is checked).
+   * privileged: INT1 (no DPL check). Faults push RF set; a software interrupt clears the EXT bit of errors met on the way.
    */
-  readonly kind: 'fault' | 'trap' | 'external' | 'soft' | 'privileged';
+  readonly kind: 'fault' | 'trap' | 'external' | 'nmi' | 'soft' | 'softException' | 'privileged';
   /** RIP to push: of the faulting instruction, or after it. */
   readonly returnRip: Lin;
+}
+
+const isSoft = (e: Delivery): boolean => e.kind === 'soft' || e.kind === 'softException';
+
+const TYPES: Readonly<Record<Delivery['kind'], EventType>> = {
+  fault: EVENT_TYPE.exception,
+  trap: EVENT_TYPE.exception,
+  external: EVENT_TYPE.external,
+  nmi: EVENT_TYPE.nmi,
+  soft: EVENT_TYPE.softInterrupt,
+  softException: EVENT_TYPE.softException,
+  privileged: EVENT_TYPE.privilegedSoft,
+};
+/** The event as virtualization extensions name it. */
+const eventOf = (cpu: SystemCpu, e: Delivery): GuestEvent => ({
+  vector: e.vector,
+  errorCode: e.errorCode,
+  type: TYPES[e.kind],
+  length: isSoft(e) || e.kind === 'privileged' ? e.returnRip - cpu.rip : 0,
+});
+
+/** Whether an extension makes an exit of the event instead of letting it be delivered. */
+function isIntercepted(cpu: SystemCpu, e: Delivery): boolean {
+  const { nonRoot } = cpu;
+  if (nonRoot === null || e.kind === 'external' || e.kind === 'nmi') return false;
+  const event = eventOf(cpu, e);
+  return e.kind === 'soft' ? nonRoot.softInterrupt(cpu, event) : nonRoot.exception(cpu, event);
 }
 
 /** Error code for an IDT entry: index, IDT bit, EXT. */
@@ -75,7 +104,7 @@ function readGate(cpu: SystemCpu, e: Delivery, ext: number): Gate | undefined {
   const wide = type === SYS.interruptGate || type === SYS.trapGate;
   const narrow = type === SYS.interruptGate16 || type === SYS.trapGate16;
   if (!wide && !task && (long || !narrow)) return badGate(cpu, EXC.GP, e, ext);
-  if (e.kind === 'soft' && ((hi >>> 13) & 3) < cpu.cpl) return badGate(cpu, EXC.GP, e, ext);
+  if (isSoft(e) && ((hi >>> 13) & 3) < cpu.cpl) return badGate(cpu, EXC.GP, e, ext);
   if (!(hi & 0x8000)) return badGate(cpu, EXC.NP, e, ext);
   const low = (lo & 0xffff) | (wide ? hi & 0xffff0000 : 0);
   return { selector: lo >>> 16, offset: linFromHalves(low, upper), type, ist: long ? hi & 7 : 0 };
@@ -99,7 +128,7 @@ function throughTaskGate(cpu: SystemCpu, e: Delivery, gate: Gate, ext: number): 
 }
 
 function deliverProtected(cpu: SystemCpu, e: Delivery): boolean {
-  const ext = e.kind === 'soft' ? 0 : 1;
+  const ext = isSoft(e) ? 0 : 1;
   const gate = readGate(cpu, e, ext);
   if (!gate) return false;
   if (gate.type === SYS.taskGate) return throughTaskGate(cpu, e, gate, ext);
@@ -236,16 +265,40 @@ export function combineExceptions(first: number, second: number): 'second' | 'do
  * Delivers an event and whatever comes of delivering it. 'shutdown' is a triple fault. Software and external interrupts are benign as a
  * first event, whatever their vector.
  */
-export function deliver(cpu: SystemCpu, event: Delivery): 'done' | 'shutdown' {
+export function deliver(cpu: SystemCpu, event: Delivery, isInjected = false): 'done' | 'shutdown' {
+  const guest = cpu.nonRoot;
+  if (guest === null) return deliverAll(cpu, event, isInjected);
+  const outcome = deliverAll(cpu, event, isInjected);
+  // After an exit these are the host's.
+  if (cpu.nonRoot === guest) cpu.delivering = undefined;
+  return outcome;
+}
+
+function deliverAll(cpu: SystemCpu, event: Delivery, isInjected: boolean): 'done' | 'shutdown' {
   const { returnRip } = event;
   // A fault met on the way is reported at the instruction that was interrupted: for a software interrupt the INT itself.
   const instruction = cpu.rip;
   const switches = cpu.thread.taskSwitches;
   let e = event;
   let first = event.kind === 'fault' || event.kind === 'trap' ? event.vector : -1;
-  while (!deliverOnce(cpu, e)) {
+  for (;;) {
+    if (cpu.nonRoot !== null) {
+      if (!(isInjected && e === event) && isIntercepted(cpu, e)) return 'done';
+      if (e.kind === 'fault' && e.vector === EXC.PF && !(isInjected && e === event)) cpu.setLin(STATE.cr2, cpu.faultAddress);
+      cpu.delivering = eventOf(cpu, e);
+    }
+    if (deliverOnce(cpu, e)) return 'done';
     const { vector, errorCode } = cpu.event;
+    if (vector === SECOND_LEVEL) {
+      cpu.nonRoot!.secondLevelFault(cpu);
+      return 'done';
+    }
     const outcome = first < 0 ? 'second' : combineExceptions(first, vector);
+    if (outcome !== 'second' && cpu.nonRoot !== null) {
+      // What is intercepted makes its exit before it becomes a double fault.
+      if (isIntercepted(cpu, { vector, errorCode, kind: 'fault', returnRip })) return 'done';
+      if (outcome === 'shutdown' && cpu.nonRoot.tripleFault(cpu)) return 'done';
+    }
     if (outcome === 'shutdown') return 'shutdown';
     // After a switch of task it is the new task's.
     const inNewTask = cpu.thread.taskSwitches !== switches;
@@ -256,8 +309,22 @@ export function deliver(cpu: SystemCpu, event: Delivery): 'done' | 'shutdown' {
         : { vector, errorCode, kind: 'fault', returnRip: at };
     first = e.vector;
   }
-  return 'done';
 }
+
+/** VM-entry event injection (SDM Vol 3C, 26.6; APM Vol 2, 15.20). */
+export function injectEvent(cpu: SystemCpu, e: GuestEvent): 'done' | 'shutdown' {
+  if (e.type === EVENT_TYPE.nmi) cpu.thread.nmiBlocked = true;
+  const kind = KINDS[e.type];
+  return deliver(cpu, { vector: e.vector, errorCode: e.errorCode, kind, returnRip: (cpu.rip + e.length) as Lin }, true);
+}
+const KINDS: Readonly<Record<EventType, Delivery['kind']>> = {
+  [EVENT_TYPE.external]: 'external',
+  [EVENT_TYPE.nmi]: 'nmi',
+  [EVENT_TYPE.exception]: 'fault',
+  [EVENT_TYPE.softInterrupt]: 'soft',
+  [EVENT_TYPE.privilegedSoft]: 'privileged',
+  [EVENT_TYPE.softException]: 'softException',
+};
 
 /** Delivers the exception that cpu.fault() recorded, at the current RIP. */
 export function deliverFault(cpu: SystemCpu): 'done' | 'shutdown' {
@@ -268,7 +335,7 @@ export function deliverFault(cpu: SystemCpu): 'done' | 'shutdown' {
 /** Delivers INTR (or, with vector 2, NMI) before the instruction at RIP. */
 export function deliverInterrupt(cpu: SystemCpu, vector: number): 'done' | 'shutdown' {
   if (vector === EXC.NMI) cpu.thread.nmiBlocked = true;
-  return deliver(cpu, { vector, errorCode: -1, kind: 'external', returnRip: cpu.rip });
+  return deliver(cpu, { vector, errorCode: -1, kind: vector === EXC.NMI ? 'nmi' : 'external', returnRip: cpu.rip });
 }
 
 /** Whether a maskable interrupt may be taken now. */

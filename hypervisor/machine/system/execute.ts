@@ -92,6 +92,7 @@ export function executeSystem(cpu: SystemCpu, d: Decoded): boolean {
     prepared.set(d.insn, ready);
   }
   for (const c of ready.checks) if (!passes(cpu, c)) return false;
+  if (cpu.nonRoot !== null && ready.handler !== undefinedOpcode && cpu.nonRoot.instruction(cpu, d)) return true;
   // By name after all: tests put handlers of their own into the table.
   return (ready.handler ?? HANDLERS.get(d.insn.mnemonic) ?? undefinedOpcode)(cpu, d);
 }

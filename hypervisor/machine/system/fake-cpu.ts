@@ -8,8 +8,10 @@ import { PF } from '../cpu-api.ts';
 import { decode } from '../exec/decode.ts';
 import { Ram } from '../mmu/ram.ts';
 import { CPU_STRIDE, CS, DS, ES, GS, RSP, SS, STATE } from '../state.ts';
+import type { GuestEvent, NonRoot } from '../virt/non-root.ts';
 import { CR0, CR4, EFER, EXC } from './bits.ts';
 import { PROFILES } from './cpuid.ts';
+import { injectEvent } from './deliver.ts';
 import { executeSystem } from './execute.ts';
 import { setCpl } from './mode.ts';
 import type { IoPorts, LocalApic, SystemCpu, ThreadState } from './ports.ts';
@@ -53,6 +55,9 @@ export class FakeCpu extends Context implements SystemCpu {
   /** Pages (linear >> 12) with special rights. */
   readonly pages = new Map<number, 'absent' | 'readonly' | 'supervisor'>();
   exit: RunExit | undefined;
+  nonRoot: NonRoot | null = null;
+  delivering: GuestEvent | undefined;
+  faultAddress = 0 as Lin;
   flushes = 0;
   private windowAt: Lin | undefined;
   private windowSize = 0;
@@ -73,6 +78,15 @@ export class FakeCpu extends Context implements SystemCpu {
   pageFault(lin: Lin, errorCode: number): false {
     this.setLin(STATE.cr2, lin);
     return this.fault(EXC.PF, errorCode);
+  }
+  setNonRoot(guest: NonRoot | null): void {
+    this.nonRoot = guest;
+  }
+  inject(e: GuestEvent): void {
+    injectEvent(this, e);
+  }
+  flushSpace(): void {
+    this.flushes++;
   }
   leave(exit: RunExit): true {
     this.exit = exit;

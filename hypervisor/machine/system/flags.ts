@@ -90,6 +90,8 @@ export const flagHandlers = {
     cpu.setU32(STATE.eflags, flags | EFLAGS.VIF);
     return next(cpu, d);
   },
+  /** Comes here only where an extension may intercept it. */
+  PAUSE: next,
   POPF: popf,
   PUSHF: pushf,
   CLAC: setAc(false),

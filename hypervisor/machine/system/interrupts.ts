@@ -33,8 +33,8 @@ export const interruptHandlers = {
     const how = isVm86(cpu) ? vm86Int(cpu, vector, nextRip(cpu, d)) : 'protected';
     return how === 'protected' ? soft(cpu, d, vector) : how;
   },
-  INT3: (cpu: SystemCpu, d: Decoded) => soft(cpu, d, EXC.BP),
-  INTO: (cpu: SystemCpu, d: Decoded) => (cpu.rflags & EFLAGS.OF ? soft(cpu, d, EXC.OF) : next(cpu, d)),
+  INT3: (cpu: SystemCpu, d: Decoded) => soft(cpu, d, EXC.BP, 'softException'),
+  INTO: (cpu: SystemCpu, d: Decoded) => (cpu.rflags & EFLAGS.OF ? soft(cpu, d, EXC.OF, 'softException') : next(cpu, d)),
   INT1: (cpu: SystemCpu, d: Decoded) => soft(cpu, d, EXC.DB, 'privileged'),
   IRET: iret,
 };

@@ -47,6 +47,7 @@ function input(cpu: SystemCpu, d: Decoded): boolean {
   const port = portOf(cpu, d, 1);
   const size = dataSize(d);
   if (!ioAllowed(cpu, port, size)) return false;
+  if (cpu.nonRoot?.io(cpu, d, port, size, true, undefined)) return true;
   watchPort(cpu, port, size);
   setGpr(cpu, RAX, size, BigInt(cpu.io.in(port, size) >>> 0));
   return next(cpu, d);
@@ -56,6 +57,7 @@ function output(cpu: SystemCpu, d: Decoded): boolean {
   const port = portOf(cpu, d, 0);
   const size = dataSize(d);
   if (!ioAllowed(cpu, port, size)) return false;
+  if (cpu.nonRoot?.io(cpu, d, port, size, false, undefined)) return true;
   watchPort(cpu, port, size);
   cpu.io.out(port, size, Number(cpu.reg(RAX) & mask(size)));
   return next(cpu, d);
@@ -64,13 +66,17 @@ function output(cpu: SystemCpu, d: Decoded): boolean {
 /** Elements in one execution of a repeated INS or OUTS; the rest waits, so that interrupts are not held off for long. */
 const CHUNK = 512;
 
-/** Runs `element` once, or up to rCX times; RIP stays at the instruction while some are left. */
-function repeat(cpu: SystemCpu, d: Decoded, element: () => boolean): boolean {
-  if (!d.rep) return element() && next(cpu, d);
+/** Runs `element` once, or up to rCX times; RIP stays at the instruction while some are left, or where one made a VM exit. */
+function repeat(cpu: SystemCpu, d: Decoded, element: () => boolean | 'exit'): boolean {
+  if (!d.rep) {
+    const ran = element();
+    return ran === 'exit' || (ran && next(cpu, d));
+  }
   for (let i = 0; i < CHUNK; i++) {
     const left = cpu.reg(RCX) & mask(d.addrSize);
     if (left === 0n) return next(cpu, d);
-    if (!element()) return false;
+    const ran = element();
+    if (ran !== true) return ran === 'exit';
     setGpr(cpu, RCX, d.addrSize, left - 1n);
   }
   return (cpu.reg(RCX) & mask(d.addrSize)) === 0n ? next(cpu, d) : true;
@@ -86,6 +92,7 @@ function inputString(cpu: SystemCpu, d: Decoded): boolean {
   if (!ioAllowed(cpu, port, size)) return false;
   return repeat(cpu, d, () => {
     const lin = segmentLinear(cpu, ES, cpu.reg(RDI) & mask(d.addrSize), size, true);
+    if (lin !== undefined && cpu.nonRoot?.io(cpu, d, port, size, true, lin)) return 'exit';
     // Probed before the port is read: a read may have side effects, so a page fault must come first.
     const host = lin === undefined ? 0 : cpu.probe(lin, size, true);
     if (host === 0) return false;
@@ -105,6 +112,7 @@ function outputString(cpu: SystemCpu, d: Decoded): boolean {
   const source = d.operands.find(isMem);
   return repeat(cpu, d, () => {
     const lin = segmentLinear(cpu, source?.seg ?? 3, cpu.reg(RSI) & mask(d.addrSize), size, false);
+    if (lin !== undefined && cpu.nonRoot?.io(cpu, d, port, size, false, lin)) return 'exit';
     const v = lin === undefined ? undefined : load(cpu, lin, size);
     if (v === undefined) return false;
     watchPort(cpu, port, size);

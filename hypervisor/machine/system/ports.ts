@@ -2,6 +2,7 @@
 
 import type { Lin } from '../addresses.ts';
 import type { Cpu, RunExit } from '../cpu-api.ts';
+import type { GuestEvent, NonRoot } from '../virt/non-root.ts';
 import type { CpuProfile } from './cpuid.ts';
 
 /** The I/O port space. Sizes are 1, 2 or 4; values unsigned. */
@@ -94,4 +95,17 @@ export interface SystemCpu extends Cpu {
   invlpgPcid(lin: Lin, pcid: number): void;
   /** Asks run() to return this once the instruction at hand is done. Returns true so that handlers can end with it. */
   leave(exit: RunExit): true;
+
+  /** The guest of a virtualization extension that runs; null in root operation, and on a CPU that does not virtualize. */
+  readonly nonRoot: NonRoot | null;
+  /** VM entry and VM exit: to be called when the state of the other side has been loaded. */
+  setNonRoot(guest: NonRoot | null): void;
+  /** The event whose delivery is under way: what IDT-vectoring information and EXITINTINFO tell of. */
+  delivering: GuestEvent | undefined;
+  /** Linear address of the page fault at hand; a guest's CR2 gets it when the fault is delivered. */
+  faultAddress: Lin;
+  /** Delivers an event before the instruction at RIP, as event injection does: it is not intercepted, what comes of it may be. */
+  inject(e: GuestEvent): void;
+  /** Drops the translations made under a NonRoot.space; 0 is root operation's. */
+  flushSpace(space: number): void;
 }

@@ -92,6 +92,7 @@ export function switchTask(cpu: SystemCpu, tss: Descriptor, s: TaskSwitch): bool
   const ol = layoutOf(cpu.segAttributes(TR) & SEG.type);
   if (tss.limit < l.size - 1) return cpu.fault(EXC.TS, selectorError(tss.selector, ext));
   if (cpu.segLimit(TR) < ol.size - 1) return cpu.fault(EXC.TS, selectorError(cpu.selector(TR), ext));
+  if (cpu.nonRoot?.taskSwitch(cpu, tss.selector, s.source, s.errorCode)) return true;
   const from = cpu.segBase(TR);
   const nested = s.source === 'call' || s.source === 'int';
   const leaves = s.source === 'jmp' || s.source === 'iret';
