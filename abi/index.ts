@@ -16,6 +16,7 @@ export * from './io/xenbus.ts';
 export * from './io/xs_wire.ts';
 export * from './layout/index.ts';
 export * from './xen/arch-x86/cpuid.ts';
+export * from './xen/arch-x86/hvm/save.ts';
 export * from './xen/arch-x86/xen.ts';
 export * as xen_x86_32 from './xen/arch-x86/xen-x86_32.ts';
 export * as xen_x86_64 from './xen/arch-x86/xen-x86_64.ts';

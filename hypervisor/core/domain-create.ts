@@ -5,8 +5,11 @@ import { Domain, type DomainOptions } from './domain.ts';
 import { stopForShutdown } from './domain-shutdown.ts';
 import { EventChannels } from './event-channels.ts';
 import { GrantTable } from './grant-table.ts';
+import type { GuestMemory } from './guest-memory.ts';
+import { HvmGuestMemory } from './guest-memory-hvm.ts';
 import { TranslatedGuestMemory } from './guest-memory-p2m.ts';
 import { PvGuestMemory } from './guest-memory-pv.ts';
+import { HvmVcpuState } from './hvm-domain.ts';
 import type { Hypervisor } from './hypervisor.ts';
 import { type Domid, INVALID_MFN, type Maddr, mfnToMaddr, type VcpuId } from './ids.ts';
 import { updateVcpuTime, updateWallclock } from './pvclock.ts';
@@ -30,6 +33,7 @@ export function createDomain(hv: Hypervisor, options: DomainOptions): Domain | n
   const domain = new Domain(options);
   domain.sharedInfoMfn = hv.frames.allocShared(domain.id);
   if (domain.sharedInfoMfn === INVALID_MFN) return null;
+  if (domain.isHvm) domain.p2m.onChange = (gfn, oldType) => hv.hvm.p2mChanged(hv, domain, gfn, oldType);
   hv.frames.register(domain);
   domain.evtchn = new EventChannels(hv, domain);
   domain.grants = new GrantTable(hv, domain);
@@ -46,15 +50,16 @@ export function createVcpu(hv: Hypervisor, domain: Domain, id: number, isHosted 
   if (id >= domain.maxVcpus || domain.vcpus[id] !== undefined || id !== domain.vcpus.length) return -XEN_EINVAL;
   const vcpu = new Vcpu(id as VcpuId, domain, hv.machine.allocContext());
   vcpu.isHosted = isHosted;
-  vcpu.guest = domain.isTranslated ? new TranslatedGuestMemory(hv.ram, domain.p2m) : new PvGuestMemory(hv.ram, vcpu);
+  if (domain.isHvm && !isHosted) vcpu.hvm = new HvmVcpuState();
+  vcpu.guest = createGuestMemory(hv, vcpu);
   vcpu.timers = new VcpuTimers(hv, vcpu);
   vcpu.runstateEntry = hv.now();
   const at = defaultVcpuInfo(hv, domain, id);
   if (at === 0) return -XEN_ENOMEM;
   vcpu.vcpuInfo = at;
   domain.vcpus.push(vcpu);
-  if (!domain.isTranslated) {
-    const rc = hv.pv.vcpuCreated(hv, vcpu);
+  if (!domain.isTranslated || vcpu.hvm !== null) {
+    const rc = hv.hooksOf(vcpu).vcpuCreated(hv, vcpu);
     if (rc !== 0) {
       domain.vcpus.pop();
       hv.machine.freeContext(vcpu.context);
@@ -63,6 +68,11 @@ export function createVcpu(hv: Hypervisor, domain: Domain, id: number, isHosted 
   }
   updateVcpuTime(hv, vcpu, true);
   return 0;
+}
+
+function createGuestMemory(hv: Hypervisor, vcpu: Vcpu): GuestMemory {
+  if (vcpu.hvm !== null) return new HvmGuestMemory(hv, vcpu, vcpu.hvm);
+  return vcpu.domain.isTranslated ? new TranslatedGuestMemory(hv.ram, vcpu.domain.p2m) : new PvGuestMemory(hv.ram, vcpu);
 }
 
 /** Where a vCPU's vcpu_info lies before VCPUOP_register_vcpu_info; 0 when memory is out. */

@@ -26,9 +26,11 @@ export function destroyDomain(hv: Hypervisor, domain: Domain): void {
     v.timeInfoGuest = 0;
     putWritableFrame(hv, v.vcpuInfoMfn);
     v.vcpuInfoMfn = INVALID_MFN;
-    if (!domain.isTranslated) hv.pv.vcpuDestroyed(hv, v);
+    if (!domain.isTranslated || v.hvm !== null) hv.hooksOf(v).vcpuDestroyed(hv, v);
   }
-  if (!domain.isTranslated) hv.pv.domainDestroyed(hv, domain);
+  domain.p2m.onChange = null;
+  if (domain.isHvm) hv.hvm.domainDestroyed(hv, domain);
+  else if (!domain.isTranslated) hv.pv.domainDestroyed(hv, domain);
   dropForeignMappings(hv, domain);
   relinquishMemory(hv, domain);
   hv.sendGlobalVirq(VIRQ_DOM_EXC);

@@ -4,6 +4,7 @@ import { SHUTDOWN_crash } from '@ringworld/abi';
 import type { Perdomain } from '../pv/perdomain.ts';
 import type { EventChannels } from './event-channels.ts';
 import type { GrantTable } from './grant-table.ts';
+import { HvmDomain } from './hvm-domain.ts';
 import { type Abi, type Domid, INVALID_MFN, type Mfn } from './ids.ts';
 import { P2m } from './p2m.ts';
 import type { Timer } from './timers.ts';
@@ -16,16 +17,23 @@ export interface DomainOptions {
   isPrivileged?: boolean;
   /** Translated: gfns go through a p2m of the hypervisor's. PV domains are not. */
   isTranslated?: boolean;
+  /** XEN_DOMCTL_CDF_hvm, which implies isTranslated. */
+  hvm?: { isHap: boolean; emulationFlags: number };
   maxVcpus: number;
 }
 
 export class Domain {
   readonly id: Domid;
   handle: Uint8Array;
-  /** XEN_DOMCTL_set_address_size(32): a compat guest. */
+  /**
+   * XEN_DOMCTL_set_address_size(32): a compat guest. Of an HVM domain: the layout of shared_info (has_32bit_shinfo), which follows the mode
+   * in which it set up the hypercall page or the callback.
+   */
   is32bit = false;
   readonly isPrivileged: boolean;
   readonly isTranslated: boolean;
+  /** Parameters, callback and device models of an HVM (or PVH) domain; null for others. */
+  readonly hvm: HvmDomain | null;
   readonly maxVcpus: number;
   readonly vcpus: Vcpu[] = [];
 
@@ -79,12 +87,16 @@ export class Domain {
     this.id = options.id;
     this.handle = options.handle ?? new Uint8Array(16);
     this.isPrivileged = options.isPrivileged ?? false;
-    this.isTranslated = options.isTranslated ?? false;
+    this.isTranslated = (options.isTranslated ?? false) || options.hvm !== undefined;
+    this.hvm = options.hvm === undefined ? null : new HvmDomain(options.hvm);
     this.maxVcpus = options.maxVcpus;
   }
 
   get abi(): Abi {
     return this.is32bit ? 'x86_32' : 'x86_64';
+  }
+  get isHvm(): boolean {
+    return this.hvm !== null;
   }
   get isPaused(): boolean {
     return this.pauseCount > 0;

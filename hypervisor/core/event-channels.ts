@@ -225,6 +225,7 @@ export class EventChannels {
   markPending(vcpu: Vcpu): void {
     if (isUpcallPending(vcpu)) return;
     setUpcallPending(vcpu, true);
+    if (vcpu.hvm !== null) this.hv.hvm.assertEvtchnIrq(this.hv, vcpu);
     this.hv.kick(vcpu);
   }
 

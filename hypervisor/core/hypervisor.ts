@@ -9,9 +9,12 @@ import { Clock, SECONDS } from './clock.ts';
 import type { Domain } from './domain.ts';
 import { reapDomain } from './domain-destroy.ts';
 import type { FrameTable } from './frame-table.ts';
+import type { GuestHooks } from './guest-hooks.ts';
 import type { HostTasks } from './host-tasks.ts';
+import type { HvmHooks } from './hvm-hooks.ts';
 import { type Domid, INVALID_MFN, type Lin, type Mfn } from './ids.ts';
 import { HypervisorLog } from './log.ts';
+import { noHvm } from './no-hvm.ts';
 import { Pcpu } from './pcpu.ts';
 import type { PvHooks } from './pv-hooks.ts';
 import { type RunEnd, RunLoop, type RunOptions } from './run-loop.ts';
@@ -38,6 +41,8 @@ export interface HypervisorOptions {
   machine: MachinePort;
   frames: FrameTable;
   pv: PvHooks;
+  /** None: HVM domains cannot be made. */
+  hvm?: HvmHooks;
   /** hypercalls/index.ts: executes hypercall `number` with the arguments in `c`. */
   dispatch: (c: HypercallContext, number: number) => HypercallResult;
   tscHz?: number;
@@ -54,6 +59,7 @@ export class Hypervisor {
   readonly ram: Ram;
   readonly frames: FrameTable;
   readonly pv: PvHooks;
+  readonly hvm: HvmHooks;
   readonly domains = new Map<Domid, Domain>();
   readonly console = new HypervisorLog();
   readonly pcpus: Pcpu[];
@@ -90,6 +96,7 @@ export class Hypervisor {
     this.ram = options.machine.ram;
     this.frames = options.frames;
     this.pv = options.pv;
+    this.hvm = options.hvm ?? noHvm;
     this.dispatch = options.dispatch;
     this.pcpus = options.machine.cpus.map((cpu, i) => new Pcpu(i, cpu));
     this.clock = new Clock(options.tscHz);
@@ -117,6 +124,11 @@ export class Hypervisor {
       this.stamp = { second, tsc, ns: this.clock.toNs(tsc) };
     }
     return this.stamp;
+  }
+
+  /** What carries this kind of guest. */
+  hooksOf(vcpu: Vcpu): GuestHooks {
+    return vcpu.hvm === null ? this.pv : this.hvm;
   }
 
   domain(id: number): Domain | undefined {

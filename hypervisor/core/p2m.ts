@@ -6,7 +6,17 @@
 import { type Gfn, INVALID_MFN, type Mfn } from './ids.ts';
 
 /** Kinds of entries, the subset of xen/arch/x86/include/asm/p2m.h (p2m_type_t) that is in use. */
-export const P2M_TYPES = { invalid: 0, ram_rw: 1, ram_ro: 2, map_foreign: 3, grant_map_rw: 4, grant_map_ro: 5 } as const;
+export const P2M_TYPES = {
+  invalid: 0,
+  ram_rw: 1,
+  ram_ro: 2,
+  map_foreign: 3,
+  grant_map_rw: 4,
+  grant_map_ro: 5,
+  ram_logdirty: 6,
+  mmio_dm: 7,
+  ioreq_server: 8,
+} as const;
 export type P2mType = (typeof P2M_TYPES)[keyof typeof P2M_TYPES];
 
 const GROW = 4096;
@@ -14,6 +24,8 @@ const GROW = 4096;
 export class P2m {
   private frames = new Int32Array(GROW).fill(-1);
   private types = new Uint8Array(GROW);
+  /** Told of every change of an entry, after it (HVM: nested or shadow tables follow it). */
+  onChange: ((gfn: Gfn, oldType: P2mType) => void) | null = null;
 
   /** INVALID_MFN where nothing is mapped. */
   mfn(gfn: Gfn): Mfn {
@@ -24,12 +36,15 @@ export class P2m {
   }
   isWritable(gfn: Gfn): boolean {
     const t = this.type(gfn);
-    return t === P2M_TYPES.ram_rw || t === P2M_TYPES.map_foreign || t === P2M_TYPES.grant_map_rw;
+    return t === P2M_TYPES.ram_rw || t === P2M_TYPES.ram_logdirty || t === P2M_TYPES.map_foreign || t === P2M_TYPES.grant_map_rw;
   }
   set(gfn: Gfn, mfn: Mfn, type: P2mType): void {
     if (gfn >= this.frames.length) this.grow(gfn);
+    const oldType = this.types[gfn] as P2mType;
+    const isChange = oldType !== type || this.frames[gfn] !== mfn;
     this.frames[gfn] = mfn;
     this.types[gfn] = type;
+    if (isChange) this.onChange?.(gfn, oldType);
   }
   remove(gfn: Gfn): void {
     if (gfn < this.frames.length) this.set(gfn, INVALID_MFN, P2M_TYPES.invalid);

@@ -91,7 +91,7 @@ export class RunLoop {
 
   private switchFrom(p: Pcpu, v: Vcpu, now: number): void {
     v.timers.switchedFrom();
-    this.hv.pv.switchFrom(this.hv, v, p.cpu);
+    this.hv.hooksOf(v).switchFrom(this.hv, v, p.cpu);
     v.context.copyFrom(p.cpu);
     v.cpu = null;
     p.lastVcpu = v;
@@ -104,7 +104,7 @@ export class RunLoop {
     changeRunstate(hv, v, RUNSTATE.running, now);
     p.cpu.copyFrom(v.context);
     v.cpu = p.cpu;
-    hv.pv.switchTo(hv, v, p.cpu);
+    hv.hooksOf(v).switchTo(hv, v, p.cpu);
     updateRunstateArea(v);
     updateVcpuTime(hv, v);
     v.timers.switchedTo();
@@ -149,11 +149,12 @@ export class RunLoop {
     const { hv } = this;
     const vcpu = p.current!;
     hv.active = p;
-    hv.pv.deliverPending(hv, vcpu);
+    const hooks = hv.hooksOf(vcpu);
+    hooks.deliverPending(hv, vcpu);
     // Delivery may have crashed the guest (no stack to push on).
     if (!p.needsSchedule) {
       const exit = p.cpu.run(end);
-      if (exit !== RunExit.deadline) hv.pv.handleExit(hv, vcpu, p.cpu, exit);
+      if (exit !== RunExit.deadline) hooks.handleExit(hv, vcpu, p.cpu, exit);
     }
     hv.active = null;
   }

@@ -5,6 +5,7 @@ import type { Context } from '../machine/context.ts';
 import type { Cpu } from '../machine/cpu-api.ts';
 import type { Domain } from './domain.ts';
 import type { GuestMemory } from './guest-memory.ts';
+import type { HvmVcpuState } from './hvm-domain.ts';
 import { type EvtchnPort, INVALID_MFN, type Lin, type Maddr, type Mfn, type VcpuId } from './ids.ts';
 import { createPvVcpu, type PvVcpu } from './pv-vcpu.ts';
 import type { VcpuTimers } from './vcpu-timers.ts';
@@ -29,6 +30,8 @@ export class Vcpu {
   /** The CPU that the vCPU runs on now, or null. */
   cpu: Cpu | null = null;
   readonly pv: PvVcpu = createPvVcpu();
+  /** Of an HVM domain's vCPU; hosted ones (whose kernel is TypeScript) have none. */
+  hvm: HvmVcpuState | null = null;
   /** Copies in and out by this vCPU's handles. */
   guest!: GuestMemory;
 
