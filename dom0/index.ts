@@ -4,6 +4,7 @@ export * from './blkback/index.ts';
 export * from './consoled/index.ts';
 export * from './kernel/dom0.ts';
 export * from './kernel/evtchn.ts';
+export { FrontDomain } from './kernel/front-domain.ts';
 export * from './kernel/gnttab.ts';
 export * from './kernel/hypercall.ts';
 export * from './kernel/memory.ts';

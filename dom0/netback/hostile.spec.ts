@@ -1,6 +1,7 @@
 // Frontends that do what no frontend should. Each ends in an error to itself or in the end of its device; dom0 and the other interface on the
 // bridge go on.
 import {
+  domid,
   NETIF_RSP_ERROR,
   NETTXF_extra_info,
   NETTXF_more_data,
@@ -176,7 +177,7 @@ test('rx buffers that are not its own to give: an error each, no page of others 
   const ref = good.domain.grant(victim.frame);
   q.putRx(1, ref + 500);
   q.putRx(2, 0xffffffff);
-  q.putRx(3, bad.domain.grant(bad.domain.allocate().frame, { to: 7 }));
+  q.putRx(3, bad.domain.grant(bad.domain.allocate().frame, { to: domid(7) }));
   q.kickRx();
   for (let i = 0; i < 3; i++) good.queue.send(tcpPacket({ from: 2, to: 1 }));
   world.run();

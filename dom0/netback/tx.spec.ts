@@ -1,5 +1,6 @@
 // netback against a frontend of the test's: xenbus, and packets from the guest, as netif.h promises.
 import {
+  domid,
   NETIF_RSP_ERROR,
   NETIF_RSP_NULL,
   NETIF_RSP_OKAY,
@@ -175,7 +176,7 @@ describe('sending', () => {
   it('refuses what is no packet, and a slot that Xen does not copy', () => {
     const { world, wire, f, q } = open();
     q.putTx(q.request({ gref: 4000, size: 60, id: 1 }));
-    q.putTx(q.request({ gref: f.domain.grant(f.buffer().frame, { to: 5 }), size: 60, id: 2 }));
+    q.putTx(q.request({ gref: f.domain.grant(f.buffer().frame, { to: domid(5) }), size: 60, id: 2 }));
     q.putTx(q.request({ gref: f.domain.grant(f.buffer().frame), size: 13, id: 3 }));
     q.kickTx();
     q.send(tcpPacket());

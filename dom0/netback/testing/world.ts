@@ -1,25 +1,17 @@
 // A machine for netback's specs: the real hypervisor and the real dom0, and domains whose kernels are the test. No guest code runs; grants,
 // event channels and pages are Xen's.
+import type { DomainPort } from '@ringworld/abi';
 import {
-  __HYPERVISOR_memory_op,
-  DOMID_SELF,
-  domid,
-  type Gfn,
-  GTF_accept_transfer,
-  GTF_permit_access,
-  GTF_readonly,
-  gfn,
-  grant_entry_v1,
-  type PageView,
-  XENMAPSPACE_grant_table,
-  XENMEM_add_to_physmap,
-  xen_add_to_physmap,
-} from '@ringworld/abi';
-import { createDom0, createHypervisor, createMachine, type Domain, destroyDomain, type Hypervisor } from '@ringworld/hypervisor';
-import { createTestDomain } from '../../../hypervisor/core/testing.ts';
+  createDom0,
+  createHostedDomain,
+  createHypervisor,
+  createMachine,
+  type Domain,
+  destroyDomain,
+  type Hypervisor,
+} from '@ringworld/hypervisor';
 import { Dom0 } from '../../kernel/dom0.ts';
-import { EventChannels } from '../../kernel/evtchn.ts';
-import { Hypercalls } from '../../kernel/hypercall.ts';
+import { FrontDomain } from '../../kernel/front-domain.ts';
 import { Network } from '../../switch/network.ts';
 import { addDevice, type Device } from '../../toolstack/device.ts';
 import { startNetback } from '../index.ts';
@@ -28,7 +20,6 @@ import type { NetbackOptions } from '../options.ts';
 const DOM0_PAGES = 1024;
 const DOMAIN_PAGES = 1600;
 const GRANT_FRAMES = 4;
-const PAGE = 4096;
 
 export class World {
   readonly hv: Hypervisor;
@@ -55,7 +46,8 @@ export class World {
   }
 
   domain(): TestDomain {
-    return new TestDomain(this);
+    const { domain, port } = createHostedDomain(this.hv, { pages: DOMAIN_PAGES });
+    return new TestDomain(this, domain, port);
   }
 
   /** Puts a device into the store as the toolstack does. */
@@ -71,75 +63,18 @@ export class World {
 }
 
 /** A domain that grants and listens. */
-export class TestDomain {
+export class TestDomain extends FrontDomain {
   readonly world: World;
   readonly domain: Domain;
-  readonly id: number;
-  readonly xen: Hypercalls;
-  readonly events: EventChannels;
-  private readonly grantTable: PageView[];
-  private nextRef = 8;
-  private readonly freeRefs: number[] = [];
 
-  constructor(world: World) {
+  constructor(world: World, domain: Domain, port: DomainPort) {
+    super(port, { pages: DOMAIN_PAGES, grantFrames: GRANT_FRAMES });
     this.world = world;
-    const { domain, port } = createTestDomain(world.hv, { pages: DOMAIN_PAGES });
     this.domain = domain;
-    this.id = domain.id;
-    this.xen = new Hypercalls(port, DOMAIN_PAGES);
-    this.events = new EventChannels(this.xen);
-    const start = this.xen.memory.reserveFrames(GRANT_FRAMES);
-    this.grantTable = Array.from({ length: GRANT_FRAMES }, (_, idx) => {
-      this.xen.op(__HYPERVISOR_memory_op, XENMEM_add_to_physmap, xen_add_to_physmap, {
-        domid: domid(DOMID_SELF),
-        space: XENMAPSPACE_grant_table,
-        idx,
-        gpfn: gfn(start + idx),
-      });
-      return this.xen.memory.page(gfn(start + idx));
-    });
-  }
-
-  /** A page of its own. */
-  allocate(): { readonly frame: Gfn; readonly page: PageView } {
-    const frame = this.xen.memory.allocate(1);
-    return { frame, page: this.xen.memory.page(frame) };
-  }
-
-  grant(frame: Gfn, options: { readonly readonly?: boolean; readonly to?: number; readonly transfer?: boolean } = {}): number {
-    const ref = this.freeRefs.pop() ?? this.nextRef++;
-    const flags = options.transfer ? GTF_accept_transfer : GTF_permit_access | (options.readonly ? GTF_readonly : 0);
-    const [page, at] = this.entry(ref);
-    page.setU16(at + grant_entry_v1.offset('domid', 'x86_64'), options.to ?? 0);
-    page.setU32(at + grant_entry_v1.offset('frame', 'x86_64'), frame);
-    page.setU16(at + grant_entry_v1.offset('flags', 'x86_64'), flags);
-    return ref;
-  }
-
-  flags(ref: number): number {
-    const [page, at] = this.entry(ref);
-    return page.u16(at);
-  }
-
-  /** Ends a grant and returns the flags as they were: whether it was still in use. */
-  revoke(ref: number): number {
-    const [page, at] = this.entry(ref);
-    const flags = page.u16(at);
-    page.setU16(at, 0);
-    this.freeRefs.push(ref);
-    return flags;
   }
 
   destroy(): void {
-    this.world.dom0.backends.removeDomain(domid(this.id));
+    this.world.dom0.backends.removeDomain(this.id);
     destroyDomain(this.world.hv, this.domain);
-  }
-
-  private entry(ref: number): [PageView, number] {
-    const size = grant_entry_v1.size('x86_64');
-    const at = ref * size;
-    const page = this.grantTable[Math.floor(at / PAGE)];
-    if (page === undefined) throw new Error('the test has used up its grants');
-    return [page, at % PAGE];
   }
 }

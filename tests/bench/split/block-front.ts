@@ -1,10 +1,10 @@
 // A block frontend that keeps so many requests under way and checks what it reads. As Linux's blkfront: a page for each segment, granted for
 // the request and revoked after it; with persistent grants the pages stay granted, and data is copied to and from them.
 import { BLKIF_OP_READ, BLKIF_OP_WRITE, BLKIF_RSP_OKAY, blkif_request, blkif_response, grantRef, ringType } from '@ringworld/abi';
-import { addDevice, backendPath, frontendPath } from '@ringworld/dom0';
+import { addDevice, backendPath, type FrontDomain, frontendPath } from '@ringworld/dom0';
 import { FrontRing } from './front-ring.ts';
 import type { FrontendWork, Run } from './measure.ts';
-import { type BenchWorld, FrontDomain } from './world.ts';
+import type { BenchWorld } from './world.ts';
 
 const PAGE = 4096;
 const SECTORS_PER_PAGE = 8;
@@ -66,7 +66,7 @@ export class BlockFront {
   constructor(world: BenchWorld, options: BlockFrontOptions) {
     this.world = world;
     this.options = options;
-    this.domain = new FrontDomain(world);
+    this.domain = world.frontDomain();
     this.connect();
   }
 
@@ -161,7 +161,7 @@ export class BlockFront {
       // Persistent grants are given once, writable, as Linux does.
       if (this.options.persistent) {
         if (b.ref === 0) b.ref = this.domain.grant(b.frame);
-      } else b.ref = this.domain.grant(b.frame, isWrite ? 'read' : 'write');
+      } else b.ref = this.domain.grant(b.frame, { readonly: isWrite });
     }
     const seg = Array.from({ length: MAX_SEGMENTS }, (_, i) => {
       const b = flight.buffers[i];

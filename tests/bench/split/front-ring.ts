@@ -1,6 +1,6 @@
 // The frontend's end of a ring (ring.h, FRONT_RING), over pages of its own that are granted to dom0.
 import { needsNotify, type PageView, type RingType, ringDistance, sring } from '@ringworld/abi';
-import type { FrontDomain } from './world.ts';
+import type { FrontDomain } from '@ringworld/dom0';
 
 const PAGE = 4096;
 const at = (field: 'req_prod' | 'req_event' | 'rsp_prod' | 'rsp_event'): number => sring.offset(field, 'x86_64');

@@ -23,10 +23,10 @@ import {
   xen_netif_ctrl_response,
   xen_netif_gref,
 } from '@ringworld/abi';
-import { addDevice, backendPath, frontendPath } from '@ringworld/dom0';
+import { addDevice, backendPath, type FrontDomain, frontendPath } from '@ringworld/dom0';
 import { FrontRing } from './front-ring.ts';
 import type { FrontendWork } from './measure.ts';
-import { type BenchWorld, FrontDomain } from './world.ts';
+import type { BenchWorld } from './world.ts';
 
 const TX_RING = ringType('netif_tx', [netif_tx_request, netif_tx_response]);
 const RX_RING = ringType('netif_rx', [netif_rx_request, netif_rx_response]);
@@ -97,7 +97,7 @@ export class NetFront {
   constructor(world: BenchWorld, options: NetFrontOptions) {
     this.world = world;
     this.options = options;
-    this.domain = new FrontDomain(world);
+    this.domain = world.frontDomain();
     this.connect();
   }
 
@@ -126,7 +126,7 @@ export class NetFront {
     if (q.tx.room === 0) throw new Error('the tx ring is full');
     const b = q.txFree.pop() ?? { ...this.domain.allocate(), ref: 0 };
     b.page.writeBytes(0, bytes);
-    if (!this.options.staticGrants) b.ref = this.domain.grant(b.frame, 'read');
+    if (!this.options.staticGrants) b.ref = this.domain.grant(b.frame, { readonly: true });
     const id = q.nextId++ & 0xffff;
     q.txBusy.set(id, b);
     q.tx.put(netif_tx_request.encode('x86_64', { gref: grantRef(b.ref), offset: 0, flags: 0, id, size: bytes.length }));
@@ -169,7 +169,7 @@ export class NetFront {
     if (q.rxIdle.length === 0) return;
     if (options.rx === 'flip') this.giveUp(q.rxIdle.map((b) => b.frame));
     for (const b of q.rxIdle.splice(0)) {
-      if (!options.staticGrants) b.ref = domain.grant(b.frame, options.rx === 'flip' ? 'transfer' : 'write');
+      if (!options.staticGrants) b.ref = domain.grant(b.frame, { transfer: options.rx === 'flip' });
       const id = q.nextId++ & 0xffff;
       q.rxBusy.set(id, b);
       q.rx.put(netif_rx_request.encode('x86_64', { id, gref: grantRef(b.ref) }));
