@@ -13,36 +13,11 @@ import {
   blkif_request_indirect,
 } from '@ringworld/abi';
 import { PlainXen } from '../../kernel/testing/plain-xen.ts';
+import { Random } from '../../kernel/testing/random.ts';
 import { beginDetach, removeDevice } from '../../toolstack/device.ts';
 import { type DataPath, startBlkback } from '../index.ts';
 import { type FrontRing, type Segment, TestFrontend } from './frontend.ts';
 import { MemoryStore } from './memory-store.ts';
-
-/** xorshift32. */
-export class Random {
-  private state: number;
-  constructor(seed: number) {
-    this.state = (Math.imul(seed + 1, 0x9e3779b1) ^ 0x5bd1e995) >>> 0 || 1;
-  }
-  next(): number {
-    let s = this.state;
-    s ^= s << 13;
-    s ^= s >>> 17;
-    s ^= s << 5;
-    this.state = s >>> 0;
-    return this.state;
-  }
-  below(n: number): number {
-    return this.next() % n;
-  }
-  chance(percent: number): boolean {
-    return this.below(100) < percent;
-  }
-  pick<T>(list: readonly T[]): T {
-    // SAFE: lists here are not empty.
-    return list[this.below(list.length)]!;
-  }
-}
 
 export interface FuzzReport {
   answered: number;

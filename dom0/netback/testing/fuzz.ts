@@ -1,36 +1,12 @@
 // A fuzzer of netback: a frontend that does random things, seeded. Requests are made from the declarations of abi/io/netif.ts, field by field,
 // mostly plausible and sometimes wild; indices jump, rings are overwritten, the device comes and goes.
-import { NETTXF_extra_info, NETTXF_more_data, netif_extra_info, netif_tx_request, sring } from '@ringworld/abi';
+import { domid, NETTXF_extra_info, NETTXF_more_data, netif_extra_info, netif_tx_request, sring } from '@ringworld/abi';
 import { auditHypervisor } from '@ringworld/hypervisor';
+import { Random } from '../../kernel/testing/random.ts';
 import type { NetbackOptions } from '../options.ts';
 import { type FrontQueue, TestFront } from './netfront.ts';
 import { tcpPacket } from './packets.ts';
 import { type TestDomain, World } from './world.ts';
-
-/** xorshift32. */
-export class Random {
-  private state: number;
-  constructor(seed: number) {
-    this.state = (Math.imul(seed + 1, 0x9e3779b1) | 1) >>> 0;
-  }
-  next(): number {
-    let x = this.state;
-    x ^= x << 13;
-    x ^= x >>> 17;
-    x ^= x << 5;
-    this.state = x >>> 0;
-    return this.state;
-  }
-  below(n: number): number {
-    return this.next() % n;
-  }
-  chance(percent: number): boolean {
-    return this.below(100) < percent;
-  }
-  pick<T>(list: readonly T[]): T {
-    return list[this.below(list.length)]!;
-  }
-}
 
 const EDGES = [0, 1, 2, 13, 14, 60, 100, 1500, 4082, 4095, 4096, 4097, 0x7fff, 0x8000, 0xffff, 0x10000, 0x7fffffff, 0x80000000, 0xffffffff];
 
@@ -45,7 +21,7 @@ class Fuzzed {
     this.grants = Array.from({ length: 24 }, () => {
       const { frame, page } = this.front.buffer();
       page.writeBytes(0, tcpPacket({ payload: 1000, v6: r.chance(30), udp: r.chance(20) }));
-      return this.front.domain.grant(frame, { readonly: r.chance(20), to: r.chance(5) ? 9 : 0 });
+      return this.front.domain.grant(frame, { readonly: r.chance(20), to: domid(r.chance(5) ? 9 : 0) });
     });
     this.front.connect();
   }
