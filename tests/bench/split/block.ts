@@ -9,7 +9,7 @@ import {
   startBlkback,
 } from '@ringworld/dom0';
 import { BlockFront, type BlockFrontOptions, type BlockJob, stampOf } from './block-front.ts';
-import { type Choice, type Measured, measure } from './measure.ts';
+import { type Choice, type Measured, measure, measureRows, type Row } from './measure.ts';
 import { BenchWorld } from './world.ts';
 
 const DISK_PAGES = 1 << 16;
@@ -42,10 +42,7 @@ export function stampedDisk(model: string): BlockStore {
   };
 }
 
-interface BlockRow {
-  readonly group: string;
-  readonly name: string;
-  readonly workload: string;
+interface BlockRow extends Row {
   readonly back?: Partial<BlkbackOptions>;
   readonly front?: Partial<BlockFrontOptions>;
   readonly job: Partial<BlockJob>;
@@ -105,16 +102,11 @@ function rows(): BlockRow[] {
 
 export function blockChoices(
   requests: number,
-  filter: (choice: Choice) => boolean = () => true,
+  wanted: (choice: Choice) => boolean = () => true,
   profile: CpuProfile = DEFAULT_PROFILE,
 ): Measured[] {
-  return rows()
-    .map((row) => ({ row, choice: choiceOf(row) }))
-    .filter(({ choice }) => filter(choice))
-    .map(({ row, choice }) => runRow(row, choice, requests, profile));
+  return measureRows('block', rows(), wanted, (row, choice) => runRow(row, choice, requests, profile));
 }
-
-const choiceOf = (row: BlockRow): Choice => ({ group: `block: ${row.group}`, name: row.name, workload: row.workload, frontend: 'ours' });
 
 function runRow(row: BlockRow, choice: Choice, requests: number, profile: CpuProfile): Measured {
   const world = new BenchWorld();

@@ -50,6 +50,26 @@ export interface Run {
   readonly latenciesNs: readonly number[];
 }
 
+/** A row of block or net: what is compared, with a frontend of ours. */
+export interface Row {
+  readonly group: string;
+  readonly name: string;
+  readonly workload: string;
+}
+
+/** Runs the rows that are wanted. */
+export function measureRows<R extends Row>(
+  kind: 'block' | 'net',
+  rows: readonly R[],
+  wanted: (choice: Choice) => boolean,
+  run: (row: R, choice: Choice) => Measured,
+): Measured[] {
+  return rows.flatMap((row) => {
+    const choice = { group: `${kind}: ${row.group}`, name: row.name, workload: row.workload, frontend: 'ours' };
+    return wanted(choice) ? [run(row, choice)] : [];
+  });
+}
+
 /** Watches both ends while `run` runs. `sides`: the frontends' counters, added up. */
 export function measure(
   choice: Choice,

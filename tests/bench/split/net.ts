@@ -1,7 +1,7 @@
 // The network rows: a frontend on a bridge, and at its other port a station that sends and takes packets in bursts, as a card's driver hands
 // them over. The wire between has a delay and no rate: how much can be sent is what the ends' work allows.
 import { type CpuProfile, DEFAULT_PROFILE, type NetbackOptions, startNetback } from '@ringworld/dom0';
-import { type Choice, type Measured, measure, type Run } from './measure.ts';
+import { type Choice, type Measured, measure, measureRows, type Row, type Run } from './measure.ts';
 import { frameOf, GUEST_MAC, NetFront, type NetFrontOptions, STATION_MAC, stampIn } from './net-front.ts';
 import { BenchWorld } from './world.ts';
 
@@ -15,10 +15,7 @@ interface NetJob {
   readonly burst: number;
 }
 
-interface NetRow {
-  readonly group: string;
-  readonly name: string;
-  readonly workload: string;
+interface NetRow extends Row {
   readonly job: NetJob;
   readonly back?: Partial<NetbackOptions>;
   readonly front?: Partial<NetFrontOptions>;
@@ -64,16 +61,11 @@ function rows(): NetRow[] {
 
 export function netChoices(
   packets: number,
-  filter: (choice: Choice) => boolean = () => true,
+  wanted: (choice: Choice) => boolean = () => true,
   profile: CpuProfile = DEFAULT_PROFILE,
 ): Measured[] {
-  return rows()
-    .map((row) => ({ row, choice: choiceOf(row) }))
-    .filter(({ choice }) => filter(choice))
-    .map(({ row, choice }) => runRow(row, choice, packets, profile));
+  return measureRows('net', rows(), wanted, (row, choice) => runRow(row, choice, packets, profile));
 }
-
-const choiceOf = (row: NetRow): Choice => ({ group: `net: ${row.group}`, name: row.name, workload: row.workload, frontend: 'ours' });
 
 function runRow(row: NetRow, choice: Choice, packets: number, profile: CpuProfile): Measured {
   const world = new BenchWorld();
