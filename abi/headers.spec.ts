@@ -22,7 +22,10 @@ const missing = !existsSync(join(INCLUDE, 'xen/xen.h'))
 if (missing !== undefined) console.warn(`SKIPPED: layouts are not held against Xen's headers; missing ${missing}`);
 
 /** Where a module's header lies elsewhere than its name says. */
-const HEADERS: Record<string, string> = { 'xen/hvm/start_info.ts': 'xen/arch-x86/hvm/start_info.h' };
+const HEADERS: Record<string, string> = {
+  'xen/hvm/start_info.ts': 'xen/arch-x86/hvm/start_info.h',
+  'xen/arch-x86/hvm/save.ts': 'xen/hvm/save.h',
+};
 /** Modules about one ABI only: the other one's header defines the same names otherwise. */
 const ONE_ABI: Record<string, Abi> = { 'xen/arch-x86/xen-x86_32.ts': 'x86_32', 'xen/arch-x86/xen-x86_64.ts': 'x86_64' };
 
@@ -56,6 +59,8 @@ function memberChecks(type: string, path: string, codec: AnyCodec, base: number,
   if (shape.kind === 'scalar' || (path !== '' && codec.ctype !== '')) return [];
   return shape.members.flatMap((member) => {
     if (member.codec.onlyIn !== undefined && member.codec.onlyIn !== abi) return [];
+    // Bit-fields have no offset in C; what follows them has.
+    if (member.name.startsWith('$')) return [];
     const at = path === '' ? member.name : `${path}.${member.name}`;
     const offset = base + member.offset(abi);
     return [
@@ -128,6 +133,10 @@ describe.skipIf(missing !== undefined).each(ABIS)("Xen's public headers, compile
       const exported: Record<string, unknown> = await import(pathToFileURL(join(HERE, module)).href);
       const own = Object.entries(exported).flatMap(([name, value]) => checksOf(name, value, abi));
       checks.push(...own.map((check) => ({ ...check, what: `${module}: ${check.what}` })));
+    }
+    const { HVM_SAVE_CODES } = await import('./xen/arch-x86/hvm/save.ts');
+    for (const [name, code] of Object.entries(HVM_SAVE_CODES)) {
+      checks.push({ what: `typecode of ${name}`, c: `HVM_SAVE_CODE(${name})`, ours: BigInt(code) });
     }
     const { blkif_request, blkif_response } = await import('./io/blkif.ts');
     const { netif_rx_request, netif_rx_response, netif_tx_request, netif_tx_response } = await import('./io/netif.ts');
