@@ -279,6 +279,8 @@ function tryForm(mnemonic: Mnemonic, form: Form, mode: Mode): boolean {
   expect(normal(Iced[i.mnemonic]!.toLowerCase()), text).toBe(icedName(mnemonic, mode));
   expect(i.length, text).toBe(bytes.length);
   for (const [n, operand] of operands.entries()) {
+    // rAX of VMRUN and its like is no operand to iced: the address size is in its name for the code (virtualization.spec.ts).
+    if (n >= i.opCount) continue;
     const read = readBack(i, n, operand);
     // These read 16 bits whatever the operand size, by which iced names the register.
     const always16 = /^(lldt|ltr|verr|verw|lmsw|arpl)$/.test(mnemonic) && typeof operand === 'object' && operand.kind === 'reg';

@@ -1,4 +1,8 @@
-// VT-x (SDM Vol 3C, chapter 31; SMX: Vol 2D, chapter 7) and SVM (APM Vol 3). SVM's implicit rAX operand has the mode's address size.
+// VT-x (SDM Vol 3C, chapter 31; SMX: Vol 2D, chapter 7) and SVM (APM Vol 3, chapter 4). SVM's implicit operand is rAX by address size:
+// without an operand it is the mode's own, and with one it says so by a 67 prefix, as in vmrun(eax) of 64-bit code.
+
+/** What takes an address in rAX, whose width is the address size (APM Vol 3, VMRUN). */
+const byAddress = (opcode: string) => ({ '': opcode, AX: `${opcode} a16 not64`, eAX: `${opcode} a32` }) as const;
 
 export const VMX = {
   vmxon: { Mq: 'F3 0F C7 /6' },
@@ -18,12 +22,16 @@ export const VMX = {
 } as const;
 
 export const SVM = {
-  vmrun: { '': '0F 01 D8' },
+  vmrun: byAddress('0F 01 D8'),
   vmmcall: { '': '0F 01 D9' },
-  vmload: { '': '0F 01 DA' },
-  vmsave: { '': '0F 01 DB' },
+  vmload: byAddress('0F 01 DA'),
+  vmsave: byAddress('0F 01 DB'),
   stgi: { '': '0F 01 DC' },
   clgi: { '': '0F 01 DD' },
+  /** Its operand is EAX in every mode. */
   skinit: { '': '0F 01 DE' },
-  invlpga: { '': '0F 01 DF' },
+  /** The address by address size, the ASID in ECX. */
+  invlpga: byAddress('0F 01 DF'),
+  /** Encrypted guests' (SEV-ES); a VMMCALL elsewhere. */
+  vmgexit: { '': 'F3 0F 01 D9' },
 } as const;
