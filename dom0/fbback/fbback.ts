@@ -61,7 +61,8 @@ export class FbDevice implements BackendDevice, FrameBuffer {
   private state: FbState | null = null;
   private shared: PageView | null = null;
   private pixels: ForeignMapping | null = null;
-  private release: () => void = () => {};
+  /** How to let go of what is held, in the order in which it came. */
+  private readonly undo: (() => void)[] = [];
   private notify: () => void = () => {};
 
   constructor(host: FbHost, node: BackendNode, gone: () => void) {
@@ -88,12 +89,8 @@ export class FbDevice implements BackendDevice, FrameBuffer {
   }
 
   connect(): void {
-    const { host, node } = this;
+    const { host, node, undo } = this;
     const abi = protocolOf(node);
-    const undo: (() => void)[] = [];
-    this.release = () => {
-      for (const u of undo.splice(0).reverse()) u();
-    };
     try {
       const mapping = host.privcmd.mapForeign(node.frontend, [node.frontendNumber('page-ref')]);
       undo.push(() => mapping.unmap());
@@ -122,8 +119,7 @@ export class FbDevice implements BackendDevice, FrameBuffer {
     this.state = null;
     this.shared = null;
     this.pixels = null;
-    this.release();
-    this.release = () => {};
+    for (const undo of this.undo.splice(0).reverse()) undo();
   }
 
   remove(): void {

@@ -62,7 +62,8 @@ export class KbdDevice implements BackendDevice, Keyboard {
   private readonly gone: () => void;
   private readonly waiting: Uint8Array[] = [];
   private shared: PageView | null = null;
-  private release: () => void = () => {};
+  /** How to let go of what is held, in the order in which it came. */
+  private readonly undo: (() => void)[] = [];
   private notify: () => void = () => {};
 
   constructor(host: FbHost, node: BackendNode, gone: () => void) {
@@ -102,11 +103,7 @@ export class KbdDevice implements BackendDevice, Keyboard {
   }
 
   connect(): void {
-    const { host, node } = this;
-    const undo: (() => void)[] = [];
-    this.release = () => {
-      for (const u of undo.splice(0).reverse()) u();
-    };
+    const { host, node, undo } = this;
     try {
       // Old frontends share the page by its frame number only.
       const mapping =
@@ -128,8 +125,7 @@ export class KbdDevice implements BackendDevice, Keyboard {
   disconnect(): void {
     this.shared = null;
     this.waiting.length = 0;
-    this.release();
-    this.release = () => {};
+    for (const undo of this.undo.splice(0).reverse()) undo();
   }
 
   remove(): void {
