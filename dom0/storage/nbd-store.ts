@@ -33,6 +33,8 @@ export interface NbdServer {
   readonly canReconnect: boolean;
   /** Of the host's time. */
   wait(ms: number): Promise<void>;
+  /** Resolves when a server that is ours alone has ended: only then has it written what its image's format keeps in memory. */
+  ended?(): Promise<void>;
 }
 
 export class NbdStore implements BlockStore {
@@ -122,6 +124,7 @@ export class NbdStore implements BlockStore {
     } finally {
       this.connection.close();
     }
+    await this.server.ended?.();
   }
 
   private async inPieces(at: number, length: number, piece: (offset: number, length: number) => NbdRequest): Promise<void> {

@@ -6,7 +6,7 @@
 //   ... the device is written into XenStore; the backend calls storage.open(params) ...
 //   held.release();                                // the device is gone for good
 //   await storage.closeAll();                      // at the end: all is flushed and closed
-import { type BackendParams, type BlockStore, type OpenStore, StoreError } from './block-store.ts';
+import { type BackendParams, type BlockStore, type LatencyModel, type OpenStore, StoreError } from './block-store.ts';
 import type { ByteChannel } from './byte-channel.ts';
 import { EmptyStore } from './empty-store.ts';
 import type { HostFile } from './host-file.ts';
@@ -232,7 +232,7 @@ export class Storage {
     target: string,
     format: string,
     readonly: boolean,
-    latency: (sectors: number) => NonNullable<ReturnType<typeof latencyModel>>,
+    latency: (sectors: number) => LatencyModel,
   ): Promise<BlockStore> {
     const { channel, ended, complaint } = await this.host.serveImage(target, format, readonly);
     const server = {
@@ -241,16 +241,11 @@ export class Storage {
       connect: async () => channel,
       canReconnect: false,
       wait: (ms: number) => this.host.wait(ms),
+      ended,
     };
     const store = await NbdStore.open(server, readonly, latency).catch(async () => {
       throw new StoreError(`${target}: cannot open the ${format} image: ${await complaint()}`);
     });
-    // Closed is it only when the server has written what the image's format keeps in memory.
-    const { close } = store;
-    store.close = async () => {
-      await close.call(store);
-      await ended();
-    };
     return writable(store, readonly, target);
   }
 
