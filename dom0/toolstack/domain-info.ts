@@ -112,10 +112,10 @@ export function domainInfo(privcmd: Privcmd, xs: XsClient, dom: number): DomainI
 }
 
 /** libxl_domain_qualifier_to_domid: digits are an id, anything else a name. Null: there is no such domain. */
-export function domainByQualifier(privcmd: Privcmd, xs: XsClient, text: string): number | null {
+export function domainByQualifier(privcmd: Privcmd, xs: XsClient, text: string): DomainInfo | null {
   const all = listDomains(privcmd, xs);
   const isNumber = /^\d+$/.test(text);
-  return all.find((d) => (isNumber ? d.domid === Number(text) : d.name === text))?.domid ?? null;
+  return all.find((d) => (isNumber ? d.domid === Number(text) : d.name === text)) ?? null;
 }
 
 /** Bits of a map of CPUs, ascending. */

@@ -14,7 +14,7 @@ import {
   ToolstackError,
   unpauseDomain,
 } from '../toolstack/control.ts';
-import { type DomainInfo, listDomains, listVcpus } from '../toolstack/domain-info.ts';
+import { type DomainInfo, domainByQualifier, listDomains, listVcpus } from '../toolstack/domain-info.ts';
 import { machineInfo, readXenConsole } from '../toolstack/machine-info.ts';
 import type { Args } from './host-args.ts';
 import type { CallName, DomainStatus, HostCalls } from './host-calls.ts';
@@ -46,16 +46,13 @@ export interface Call {
 export type Handler<K extends CallName> = (m: HostMachine, call: Call) => HostCalls[K]['reply'] | Promise<HostCalls[K]['reply']>;
 export type Handlers<K extends CallName> = { readonly [N in K]: Handler<N> };
 
-/** ERROR_INVAL of libxl. */
-const invalidDomain = (text: string): XlError => new XlError(`${text} is an invalid domain identifier (rc=-6)`);
-
 /** The domain that the argument `domain` names. */
 export function domainOf(m: HostMachine, args: Args): DomainInfo {
   const text = args.string('domain');
   const { privcmd, xs } = m.host.toolstack;
-  const all = listDomains(privcmd, xs);
-  const found = all.find((d) => (/^\d+$/.test(text) ? d.domid === Number(text) : d.name === text));
-  if (found === undefined) throw invalidDomain(text);
+  const found = domainByQualifier(privcmd, xs, text);
+  // ERROR_INVAL of libxl.
+  if (found === null) throw new XlError(`${text} is an invalid domain identifier (rc=-6)`);
   return found;
 }
 
