@@ -2,7 +2,6 @@
 // place of a private copy (BackRing.request), without making an object of each.
 import {
   type Abi,
-  BLKIF_MAX_INDIRECT_PAGES_PER_REQUEST,
   BLKIF_MAX_SEGMENTS_PER_REQUEST,
   blkif_request,
   blkif_request_discard,
@@ -19,7 +18,6 @@ export const SECTOR = 512;
 /** Segments per page of an indirect descriptor: 512. */
 export const SEGMENTS_PER_INDIRECT_PAGE = 4096 / blkif_request_segment.size('x86_64');
 export const MAX_SEGMENTS = BLKIF_MAX_SEGMENTS_PER_REQUEST;
-export const MAX_INDIRECT_SEGMENTS = BLKIF_MAX_INDIRECT_PAGES_PER_REQUEST * SEGMENTS_PER_INDIRECT_PAGE;
 
 /** A segment is the same in both ABIs. */
 export const SEGMENT = {

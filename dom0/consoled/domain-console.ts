@@ -86,10 +86,6 @@ export class DomainConsole {
     return () => this.viewers.remove(viewer);
   }
 
-  get viewerCount(): number {
-    return this.viewers.count;
-  }
-
   /** The last output: a copy. */
   scrollback(): Uint8Array {
     return this.viewers.scrollback.bytes().slice();

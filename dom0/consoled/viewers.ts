@@ -77,10 +77,6 @@ export class Viewers {
     this.scrollback = new BoundedBytes(limit);
   }
 
-  get count(): number {
-    return this.queues.size;
-  }
-
   /** `replay`: what the scrollback holds comes first. */
   add(viewer: ConsoleSink, replay: boolean): void {
     const queue = new BoundedBytes(this.scrollback.limit);

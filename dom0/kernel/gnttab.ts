@@ -1,4 +1,4 @@
-// Grants from the mapping side: other domains' pages in dom0's frames, and copies without mapping (grant_table.h).
+// Grants from the mapping side: other domains' pages in dom0's frames (grant_table.h). Copies without mapping: grant-copy.ts.
 import {
   __HYPERVISOR_grant_table_op,
   type Domid,
@@ -6,16 +6,13 @@ import {
   GNTMAP_host_map,
   GNTMAP_readonly,
   GNTST_okay,
-  GNTTABOP_copy,
   GNTTABOP_map_grant_ref,
   GNTTABOP_unmap_grant_ref,
   type GrantHandle,
   type GrantRef,
   gfn,
-  gnttab_copy,
   gnttab_map_grant_ref,
   gnttab_unmap_grant_ref,
-  type InferWrite,
   type PageView,
 } from '@ringworld/abi';
 import { DOM0_ABI, type Hypercalls } from './hypercall.ts';
@@ -40,8 +37,6 @@ export interface GrantMapping {
   page(index: number): PageView;
   unmap(): void;
 }
-
-export type GrantCopy = InferWrite<typeof gnttab_copy>;
 
 export class GrantTable {
   private readonly xen: Hypercalls;
@@ -81,21 +76,6 @@ export class GrantTable {
       throw new GrantError(`mapping grant ${refs[failed]} of domain ${dom}`, results[failed]!.status);
     }
     return { start, count: refs.length, page: (i) => memory.page(gfn(start + i)), unmap };
-  }
-
-  /** GNTTABOP_copy. Returns the status of each. */
-  copy(copies: readonly GrantCopy[]): number[] {
-    const { memory } = this.xen;
-    this.observer.count('grant_copy', copies.length);
-    const size = gnttab_copy.size(DOM0_ABI);
-    return memory.withArguments((args) => {
-      const at = args.reserve(size * copies.length);
-      copies.forEach((copy, i) => {
-        memory.write(at + i * size, gnttab_copy.encode(DOM0_ABI, copy));
-      });
-      this.xen.call('GNTTABOP_copy', __HYPERVISOR_grant_table_op, GNTTABOP_copy, at, copies.length);
-      return copies.map((_, i) => gnttab_copy.decode(DOM0_ABI, memory.read(at + i * size, size)).status);
-    });
   }
 
   private unmapHandles(mapped: readonly { readonly frame: number; readonly handle: GrantHandle }[]): void {

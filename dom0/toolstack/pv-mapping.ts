@@ -3,7 +3,7 @@
 // (count_pgtables), so that a domain finds its tables where it would find them on real Xen.
 //
 // Addresses here are unsigned: 48 bits for x86_64, 32 for x86_32p. They are numbers, so shifts are divisions.
-import { PAGE_SHIFT, PAGE_SIZE } from './virtual.ts';
+import { PAGE_SHIFT } from './virtual.ts';
 
 export interface PagingMode {
   readonly levels: 3 | 4;
@@ -79,6 +79,3 @@ export function planMapping(
   }
   return { ...range, levels, tables };
 }
-
-/** Pages of a mapped range. */
-export const mappedPages = (m: { readonly from: number; readonly to: number }): number => (m.to + 1 - m.from) / PAGE_SIZE;

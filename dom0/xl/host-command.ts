@@ -1,6 +1,6 @@
 // `ringworld host`: switches a machine on and keeps it running behind a socket, until it is told to end.
 import { spawn } from 'node:child_process';
-import { closeSync, mkdirSync, openSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, readFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import type { EngineKind } from '@ringworld/hypervisor';
 import { StoreError } from '../storage/block-store.ts';
@@ -155,14 +155,10 @@ async function startInBackground(path: string, args: readonly string[], log: str
   });
   for (const deadline = performance.now() + START_TIMEOUT_MS; performance.now() < deadline; ) {
     if (ended !== undefined) {
-      const { readFileSync } = await import('node:fs');
-      throw new UserError(
-        `the host did not start: ${
-          readFileSync(logFile, 'utf8')
-            .trim()
-            .replace(/^ringworld: /, '') || `exit code ${ended}`
-        }`,
-      );
+      const said = readFileSync(logFile, 'utf8')
+        .trim()
+        .replace(/^ringworld: /, '');
+      throw new UserError(`the host did not start: ${said || `exit code ${ended}`}`);
     }
     const host = await connectHost(path);
     if (host !== null) {

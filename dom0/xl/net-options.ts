@@ -23,8 +23,6 @@ export interface NetArguments {
   readonly wire?: readonly string[];
 }
 
-export const NO_NET: NetOptions = { uplinks: [], captures: [], wires: [] };
-
 /** Throws UserError. */
 export function parseNetOptions(given: NetArguments): NetOptions {
   return {
