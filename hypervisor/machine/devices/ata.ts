@@ -10,7 +10,7 @@ import {
   MAX_LBA28,
   MAX_MULTIPLE,
 } from './ata-identify.ts';
-import { type BlockStore, SECTOR } from './block-store.ts';
+import { type AsyncBlockStore, asAsync, type BlockStore, SECTOR } from './block-store.ts';
 import type { Timeline } from './bus.ts';
 import { DEVICE, type DriveTiming, ERROR, IdeDrive } from './ide-drive.ts';
 
@@ -64,17 +64,17 @@ export class AtaDisk extends IdeDrive {
     left: 0,
     block: 1,
   };
-  private readonly store: BlockStore;
+  private readonly store: AsyncBlockStore;
   private readonly names: DriveNames;
 
   constructor(
     timeline: Timeline,
-    store: BlockStore,
+    store: BlockStore | AsyncBlockStore,
     names: DriveNames = { model: 'RINGWORLD HARDDISK', serial: 'RW00001', firmware: '1.0' },
     timing?: DriveTiming,
   ) {
     super(timeline, timing);
-    this.store = store;
+    this.store = asAsync(store);
     this.names = names;
   }
 
@@ -188,33 +188,37 @@ export class AtaDisk extends IdeDrive {
     switch (step) {
       case 'read': {
         const n = this.blockLength;
-        const bytes = this.store.read(d.lba, n);
-        this.moveOn(n);
-        this.offer(bytes);
+        this.load(n, (bytes) => {
+          this.moveOn(n);
+          this.offer(bytes);
+        });
         return;
       }
       case 'write':
-        this.store.write(d.lba, this.state.buffer);
-        this.moveOn(this.blockLength);
-        d.left > 0 ? this.ask(this.blockLength * SECTOR, true) : this.succeed();
+        this.save(this.state.buffer, () => {
+          this.moveOn(this.blockLength);
+          d.left > 0 ? this.ask(this.blockLength * SECTOR, true) : this.succeed();
+        });
         return;
       case 'dmaIn':
         // A table that ends too early leaves the drive waiting, as on hardware; its driver resets the channel.
-        if (this.port.dmaToMemory(this.store.read(d.lba, d.left))) this.succeed();
+        this.load(d.left, (bytes) => {
+          if (this.port.dmaToMemory(bytes)) this.succeed();
+        });
         return;
       case 'dmaOut': {
         const bytes = this.port.dmaFromMemory(d.left * SECTOR);
-        if (bytes === undefined) return;
-        this.store.write(d.lba, bytes);
-        this.succeed();
+        if (bytes !== undefined) this.save(bytes, () => this.succeed());
         return;
       }
       case 'identify':
         this.offer(identifyDisk(this.names, this.store.sectors, d));
         return;
       case 'flush':
-        this.store.flush();
-        this.succeed();
+        this.awaitMedium<boolean>(
+          (done) => this.store.flush(done),
+          (ok) => (ok ? this.succeed() : this.fail(ERROR.ABRT)),
+        );
         return;
       case 'diagnostic':
         this.state.error = 1;
@@ -225,6 +229,19 @@ export class AtaDisk extends IdeDrive {
         this.succeed();
         return;
     }
+  }
+  /** Sectors from where the transfer is; a medium that fails ends the command with an uncorrectable error (7.9). */
+  private load(count: number, then: (bytes: Uint8Array) => void): void {
+    this.awaitMedium<Uint8Array | undefined>(
+      (done) => this.store.read(this.disk.lba, count, done),
+      (bytes) => (bytes === undefined ? this.fail(ERROR.UNC) : then(bytes)),
+    );
+  }
+  private save(bytes: Uint8Array, then: () => void): void {
+    this.awaitMedium<boolean>(
+      (done) => this.store.write(this.disk.lba, bytes, done),
+      (ok) => (ok ? then() : this.fail(ERROR.UNC)),
+    );
   }
   protected transferred(): void {
     // The end of PIO out is the drive's turn; PIO in ends when the host has taken the last block, without an interrupt (9.6).

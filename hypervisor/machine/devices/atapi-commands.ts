@@ -1,12 +1,14 @@
 // The command set of the CD-ROM drive (SPC-3 and MMC-3, T10/1363-D): what each 12-byte packet is answered with.
 
 import type { DriveNames } from './ata-identify.ts';
-import type { BlockStore } from './block-store.ts';
+import { type AsyncBlockStore, asAsync, type BlockStore } from './block-store.ts';
 
 /** Data for the host, or a sense key when the command failed. */
 export interface Answer {
   readonly data: Uint8Array;
   readonly sense: number | undefined;
+  /** The data is still on the medium: 512-byte sectors, for read(). */
+  readonly sectors?: { readonly lba: number; readonly count: number };
 }
 
 /** Bytes and 512-byte sectors of a CD block. */
@@ -17,6 +19,7 @@ const SECTORS_PER_BLOCK = BLOCK / 512;
 const SENSE = {
   none: [0, 0, 0],
   noMedium: [2, 0x3a, 0],
+  unrecoveredRead: [3, 0x11, 0],
   mediumChanged: [6, 0x28, 0],
   invalidCommand: [5, 0x20, 0],
   invalidField: [5, 0x24, 0],
@@ -40,16 +43,16 @@ const ok = (data: Uint8Array = new Uint8Array(0)): Answer => ({ data, sense: und
 
 export class Cdrom {
   readonly state: CdromState = { sense: SENSE.none, changed: false, locked: false };
-  private medium: BlockStore | undefined;
+  private medium: AsyncBlockStore | undefined;
   private readonly names: DriveNames;
 
-  constructor(medium: BlockStore | undefined, names: DriveNames) {
-    this.medium = medium;
+  constructor(medium: BlockStore | AsyncBlockStore | undefined, names: DriveNames) {
+    this.medium = medium && asAsync(medium);
     this.names = names;
   }
   /** Puts another medium in, or none. */
-  insert(medium: BlockStore | undefined): void {
-    this.medium = medium;
+  insert(medium: BlockStore | AsyncBlockStore | undefined): void {
+    this.medium = medium && asAsync(medium);
     this.state.changed = true;
   }
 
@@ -150,7 +153,12 @@ export class Cdrom {
   }
   private readBlocks(first: number, count: number): Answer {
     if (first + count > this.blocks) return this.fail(SENSE.outOfRange);
-    return count === 0 ? ok() : ok(this.medium!.read(first * SECTORS_PER_BLOCK, count * SECTORS_PER_BLOCK));
+    return count === 0 ? ok() : { ...ok(), sectors: { lba: first * SECTORS_PER_BLOCK, count: count * SECTORS_PER_BLOCK } };
+  }
+  /** Fetches what an answer has left on the medium. */
+  read(lba: number, count: number, done: (answer: Answer) => void): void {
+    if (this.medium === undefined) done(this.fail(SENSE.noMedium));
+    else this.medium.read(lba, count, (bytes) => done(bytes === undefined ? this.fail(SENSE.unrecoveredRead) : ok(bytes)));
   }
   /** READ CD: user data only, or nothing (MMC-3, 6.22). */
   private readCd(p: Uint8Array): Answer {

@@ -3,7 +3,7 @@
 import { supportsMode } from './ata.ts';
 import { type DriveNames, identifyCdrom } from './ata-identify.ts';
 import { type Answer, Cdrom } from './atapi-commands.ts';
-import type { BlockStore } from './block-store.ts';
+import type { AsyncBlockStore, BlockStore } from './block-store.ts';
 import type { Timeline } from './bus.ts';
 import { type DriveTiming, ERROR, IdeDrive, STATUS } from './ide-drive.ts';
 
@@ -30,7 +30,7 @@ export class AtapiCdrom extends IdeDrive {
 
   constructor(
     timeline: Timeline,
-    medium: BlockStore | undefined,
+    medium: BlockStore | AsyncBlockStore | undefined,
     names: DriveNames = { model: 'RINGWORLD DVD-ROM', serial: 'RW00002', firmware: '1.0' },
     timing?: DriveTiming,
   ) {
@@ -112,7 +112,7 @@ export class AtapiCdrom extends IdeDrive {
     const p = this.packet;
     switch (step) {
       case 'packet':
-        this.answer(this.cdrom.execute(this.state.buffer));
+        this.executePacket(this.state.buffer);
         return;
       case 'more':
         this.offerNext();
@@ -134,6 +134,17 @@ export class AtapiCdrom extends IdeDrive {
     }
   }
 
+  /** A packet; reading commands wait for the medium. */
+  private executePacket(packet: Uint8Array): void {
+    const answer = this.cdrom.execute(packet);
+    const { sectors } = answer;
+    if (sectors === undefined) this.answer(answer);
+    else
+      this.awaitMedium<Answer>(
+        (done) => this.cdrom.read(sectors.lba, sectors.count, done),
+        (a) => this.answer(a),
+      );
+  }
   private answer(a: Answer): void {
     const p = this.packet;
     if (a.sense !== undefined) {

@@ -13,6 +13,39 @@ export interface BlockStore {
   flush(): void;
 }
 
+/**
+ * A store that takes its own time: each operation calls `done` once, at once or later, and the drive is busy until then. `undefined` and false
+ * say that the medium failed.
+ */
+export interface AsyncBlockStore {
+  readonly isAsync: true;
+  readonly sectors: number;
+  readonly readOnly: boolean;
+  read(lba: number, count: number, done: (bytes: Uint8Array | undefined) => void): void;
+  /** The bytes are the store's until `done`. */
+  write(lba: number, bytes: Uint8Array, done: (ok: boolean) => void): void;
+  flush(done: (ok: boolean) => void): void;
+}
+
+/** A store of either kind as a drive uses it. */
+export function asAsync(store: BlockStore | AsyncBlockStore): AsyncBlockStore {
+  if ('isAsync' in store) return store;
+  return {
+    isAsync: true,
+    sectors: store.sectors,
+    readOnly: store.readOnly,
+    read: (lba, count, done) => done(store.read(lba, count)),
+    write: (lba, bytes, done) => {
+      store.write(lba, bytes);
+      done(true);
+    },
+    flush: (done) => {
+      store.flush();
+      done(true);
+    },
+  };
+}
+
 /** Sectors in memory; what is missing of the last one reads as zeroes. */
 export class MemoryBlockStore implements BlockStore {
   readonly sectors: number;

@@ -86,6 +86,8 @@ export abstract class IdeDrive {
     dmaFromMemory: () => undefined,
   };
   private timer: Timer | undefined;
+  /** Counts what was asked of the medium and what made it void: a late answer is dropped. */
+  private operation = 0;
 
   constructor(timeline: Timeline, timing: DriveTiming = QUICK) {
     this.timeline = timeline;
@@ -206,7 +208,20 @@ export abstract class IdeDrive {
       this.stepped(s.step);
     });
   }
+  /** Busy until the medium has answered; then `then`, unless a command or a reset has come meanwhile. */
+  protected awaitMedium<T>(start: (done: (result: T) => void) => void, then: (result: T) => void): void {
+    const s = this.state;
+    const operation = ++this.operation;
+    s.status |= STATUS.BSY;
+    start((result) => {
+      if (operation !== this.operation) return;
+      this.operation++;
+      s.status &= ~STATUS.BSY;
+      then(result);
+    });
+  }
   protected cancel(): void {
+    this.operation++;
     this.timer?.cancel();
     this.timer = undefined;
     this.state.due = undefined;

@@ -3,7 +3,7 @@
 
 import type { Bus, Dma, IrqLine, PortDevice } from './bus.ts';
 import { BusMaster } from './ide-busmaster.ts';
-import { DEVICE, type DrivePort, type IdeDrive, REG } from './ide-drive.ts';
+import { DEVICE, type DrivePort, type IdeDrive, REG, STATUS } from './ide-drive.ts';
 
 /** Device control register: nIEN, SRST, HOB (7.8). */
 const CONTROL = { NIEN: 2, SRST: 4, HOB: 0x80 } as const;
@@ -42,6 +42,15 @@ export class IdeChannel {
       dmaFromMemory: (length) => this.busMaster.fromMemory(length),
     };
     drive.connect(port);
+  }
+  /** The drive leaves its cable; what it was doing is lost. */
+  detachDrive(unit: 0 | 1): void {
+    this.drives[unit]?.holdReset();
+    this.drives[unit] = undefined;
+    this.updateLine();
+  }
+  driveAt(unit: 0 | 1): IdeDrive | undefined {
+    return this.drives[unit];
   }
   attachPorts(bus: Bus, command: number, control: number): void {
     bus.attachPorts(command, 8, this.commandBlock(command));
@@ -112,7 +121,7 @@ export class IdeChannel {
   /** Drive and bus master are both ready, in the same direction. */
   private serveDma(): void {
     const { drive } = this;
-    if (drive === undefined || drive.state.dma === 'none' || drive.state.due !== undefined) return;
+    if (drive === undefined || drive.state.dma === 'none' || drive.state.status & STATUS.BSY) return;
     if (this.busMaster.ready(drive.state.dma === 'in')) drive.startDma();
   }
 
