@@ -1,6 +1,7 @@
 // The local APICs of the board and the messages between them (SDM Vol 3A, 10.6.2).
 
-import { type ApicMessage, DELIVERY } from '../devices/apic-message.ts';
+import { deliverMessage } from '../devices/apic-delivery.ts';
+import type { ApicMessage } from '../devices/apic-message.ts';
 import type { MemoryDevice } from '../devices/bus.ts';
 import { APIC_BASE, Lapic } from '../devices/lapic.ts';
 import type { Machine } from '../machine.ts';
@@ -57,10 +58,7 @@ export class ApicBus {
 
   /** False when nobody was addressed. */
   send(m: ApicMessage): boolean {
-    let targets = this.all.filter((a) => a.matches(m));
-    if (m.delivery === DELIVERY.lowest) targets = arbitrate(targets.filter((a) => a.takesFixed));
-    for (const a of targets) a.accept(m);
-    return targets.length > 0;
+    return deliverMessage(this.all, m);
   }
 
   /** The INT output of the 8259s goes to LINT0 of every CPU. */
@@ -74,11 +72,4 @@ export class ApicBus {
     const apic = this.all[cpu]!;
     return at - (at % 4096) === apic.page ? apic : undefined;
   }
-}
-
-/** Lowest-priority delivery: the least processor priority; among equals the first, always the same. */
-function arbitrate(targets: readonly Lapic[]): Lapic[] {
-  let best: Lapic | undefined;
-  for (const a of targets) if (best === undefined || a.ppr < best.ppr) best = a;
-  return best ? [best] : [];
 }

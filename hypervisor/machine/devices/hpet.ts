@@ -1,4 +1,4 @@
-// The high precision event timer at 0xfed00000: a 64-bit counter of 10 ns ticks and three comparators, after IA-PC HPET specification 1.0a.
+// The high precision event timer at 0xfed00000: a 64-bit counter of 10 ns ticks (unless told otherwise) and three comparators, after IA-PC HPET specification 1.0a.
 //
 // In legacy replacement mode (2.3.5) timers 0 and 1 take the lines of the PIT and of the RTC. So the board wires those two devices to
 // pitInput and rtcInput, which pass their lines on except in that mode.
@@ -8,7 +8,7 @@ import { accumulate, addTicks, type HpetTimerState, isPeriodic, type Pair, TN, t
 
 export const HPET_BASE = 0xfed0_0000;
 export const HPET_PERIOD_FS = 10_000_000;
-const TICK_NS = HPET_PERIOD_FS / 1e6;
+const FS_PER_NS = 1e6;
 export const HPET_TIMERS = 3;
 
 const ENABLE_CNF = 1;
@@ -41,6 +41,8 @@ export interface HpetOptions {
   pin(pin: number, level: boolean): void;
   /** Pins that timers may be routed to, a bit each. */
   routes?: number;
+  /** A tick of the main counter, in whole nanoseconds; 10 unless given. */
+  tickNs?: number;
   /** With a way to RAM, timers can deliver by a message (an MSI) as well. */
   dma?: Dma;
 }
@@ -51,11 +53,13 @@ export class Hpet implements MemoryDevice {
   readonly rtcInput: IrqLine;
   readonly #options: HpetOptions;
   readonly #routes: number;
+  readonly #tickNs: number;
   #events: (Timer | undefined)[] = [];
 
   constructor(options: HpetOptions) {
     this.#options = options;
     this.#routes = options.routes ?? DEFAULT_ROUTES;
+    this.#tickNs = options.tickNs ?? HPET_PERIOD_FS / FS_PER_NS;
     this.state = this.#powerOn();
     this.pitInput = (level) => {
       this.state.pit = level;
@@ -121,7 +125,7 @@ export class Hpet implements MemoryDevice {
       case 0x000:
         return CAPABILITIES >>> 0;
       case 0x004:
-        return HPET_PERIOD_FS;
+        return this.#tickNs * FS_PER_NS;
       case 0x010:
         return s.config;
       case 0x020:
@@ -213,7 +217,7 @@ export class Hpet implements MemoryDevice {
   }
 
   #tick(): number {
-    return Math.floor(this.#options.timeline.now / TICK_NS);
+    return Math.floor(this.#options.timeline.now / this.#tickNs);
   }
 
   #counter(): Pair {
@@ -250,7 +254,7 @@ export class Hpet implements MemoryDevice {
     const tick = this.#tick() + ticksToMatch(timer, this.#counter());
     // A match beyond a double's reach is centuries away.
     if (tick >= 2 ** 53) return;
-    this.#events[index] = this.#options.timeline.schedule(tick * TICK_NS, () => this.#match(index));
+    this.#events[index] = this.#options.timeline.schedule(tick * this.#tickNs, () => this.#match(index));
   }
 
   #match(index: number): void {

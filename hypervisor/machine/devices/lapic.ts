@@ -135,11 +135,17 @@ export class Lapic implements LocalApic, MemoryDevice {
     const serving = highest(this.state.isr);
     return tpr >>> 4 >= serving >>> 4 ? tpr : serving & 0xf0;
   }
-  private deliverable(): number {
+  /** The vector that the processor priority lets through; 0 for none. */
+  get deliverable(): number {
     const v = highest(this.state.irr);
     return v >>> 4 > this.ppr >>> 4 ? v : 0;
   }
-  private get external(): boolean {
+  /** The highest vector that was requested, whatever the priority; 0 for none. */
+  get highestRequest(): number {
+    return highest(this.state.irr);
+  }
+  /** The 8259s ask through LINT0: their vector goes first. */
+  get external(): boolean {
     const s = this.state;
     if (!s.lint0) return false;
     if (!this.isEnabled) return true;
@@ -147,7 +153,7 @@ export class Lapic implements LocalApic, MemoryDevice {
     return !(lvt & MASKED) && ((lvt >>> 8) & 7) === DELIVERY.extInt;
   }
   private update(): void {
-    const intr = this.external || (this.isEnabled && this.deliverable() > 0);
+    const intr = this.external || (this.isEnabled && this.deliverable > 0);
     this.requests = (intr ? REQUEST.intr : 0) | (this.state.nmi ? REQUEST.nmi : 0);
     if (this.requests) this.wiring.wake();
   }
@@ -159,7 +165,7 @@ export class Lapic implements LocalApic, MemoryDevice {
       this.update();
       return vector;
     }
-    const v = this.deliverable();
+    const v = this.deliverable;
     // Lowered under the core's feet, by a TPR that rose: the spurious vector (10.9).
     if (v === 0) return s.svr & 0xff;
     clear(s.irr, v);
@@ -448,35 +454,54 @@ export class Lapic implements LocalApic, MemoryDevice {
     }
   }
 
-  // --- as MSRs (10.12.1)
+  // --- as MSRs (10.12.1). By halves, since a kernel in x2APIC or deadline mode does nothing as often.
   readMsr(n: number): bigint | undefined {
-    const s = this.state;
-    if (n === IA32_APIC_BASE) return BigInt(s.base);
-    if (n === IA32_TSC_DEADLINE) return this.wiring.hasFeature('tsc_deadline_timer') ? BigInt(this.timer.deadline) : undefined;
-    if (!this.x2apic) return undefined;
-    const r = n - X2APIC_MSR;
-    if (r === APIC.icr) return (BigInt(s.icrHigh) << 32n) | BigInt(s.icr);
-    const v = this.get(r);
-    return v === undefined ? undefined : BigInt(v);
+    const low = this.readMsrLow(n);
+    return low < 0 ? undefined : (BigInt(this.msrHigh) << 32n) | BigInt(low);
   }
   writeMsr(n: number, value: bigint): boolean {
-    if (n === IA32_APIC_BASE) return this.writeBase(value);
+    return this.writeMsrHalves(n, Number(value & 0xffff_ffffn), Number(value >> 32n));
+  }
+  /** Upper half of what readMsrLow() read last. */
+  msrHigh = 0;
+  /** Lower half, unsigned; -1: #GP(0). */
+  readMsrLow(n: number): number {
+    const s = this.state;
+    this.msrHigh = 0;
+    if (n === IA32_APIC_BASE) return this.lowOf(s.base);
+    if (n === IA32_TSC_DEADLINE) return this.wiring.hasFeature('tsc_deadline_timer') ? this.lowOf(this.timer.deadline) : -1;
+    if (!this.x2apic) return -1;
+    const r = n - X2APIC_MSR;
+    if (r === APIC.icr) {
+      this.msrHigh = s.icrHigh;
+      return s.icr >>> 0;
+    }
+    const v = this.get(r);
+    return v === undefined ? -1 : v >>> 0;
+  }
+  private lowOf(v: number): number {
+    // A deadline that a double does not hold exactly may have been rounded up to 2^64.
+    this.msrHigh = Math.min(Math.floor(v / 2 ** 32), 0xffff_ffff);
+    return v >>> 0;
+  }
+  /** Halves unsigned. False: #GP(0). */
+  writeMsrHalves(n: number, v: number, high: number): boolean {
+    if (n === IA32_APIC_BASE) return this.writeBase((BigInt(high) << 32n) | BigInt(v));
     if (n === IA32_TSC_DEADLINE) {
       if (!this.wiring.hasFeature('tsc_deadline_timer')) return false;
-      this.timer.setDeadline(Number(value));
+      this.timer.setDeadline(high * 2 ** 32 + v);
       return true;
     }
     if (!this.x2apic) return false;
     const r = n - X2APIC_MSR;
-    const v = Number(value & 0xffff_ffffn);
     if (r === APIC.icr) {
       if (v & ~ICR_WRITABLE) return false;
       this.state.icr = v;
-      this.state.icrHigh = Number(value >> 32n);
-      this.sendIpi(v, this.state.icrHigh);
+      this.state.icrHigh = high;
+      this.sendIpi(v, high);
       return true;
     }
-    if (value >> 32n) return false;
+    if (high !== 0) return false;
     if (r === APIC.selfIpi) {
       if (v & ~0xff) return false;
       this.sendIpi(v | (DESTINATION.self << 18), 0);

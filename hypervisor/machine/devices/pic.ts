@@ -117,6 +117,12 @@ export class Pic8259 {
     return this.wanted() >= 0;
   }
 
+  /** The pin that an INTA would name now, without one. */
+  peek(): number {
+    const pin = this.wanted();
+    return pin < 0 ? 7 : pin;
+  }
+
   /** INTA. A request that has gone gives pin 7 without setting its in-service bit ("default IR7"). */
   acknowledge(): number {
     const s = this.state;
@@ -254,6 +260,13 @@ export class PicPair {
     const pin = this.master.acknowledge();
     if (pin !== 2 || this.master.state.single) return this.master.state.base + pin;
     return this.slave.state.base + this.slave.acknowledge();
+  }
+
+  /** The vector that acknowledge() would give now; nothing changes. */
+  peek(): number {
+    const pin = this.master.peek();
+    if (pin !== 2 || this.master.state.single) return this.master.state.base + pin;
+    return this.slave.state.base + this.slave.peek();
   }
 
   reset(): void {

@@ -56,10 +56,6 @@ export class Rtc {
     regs[RTC.a] = DV_RUNNING | 6;
     regs[RTC.b] = REG_B.H24;
     regs[RTC.c] = 0;
-    setSeconds(regs, Math.floor(options.epoch));
-    regs[RTC.dayOfWeek] = weekday(options.epoch);
-    // A clock that was running before power-on: the fraction of the second is kept.
-    const fraction = Math.floor((options.epoch - Math.floor(options.epoch)) * HERTZ);
     const now = this.#tick();
     this.state = {
       index: 0,
@@ -67,10 +63,18 @@ export class Rtc {
       nmiMasked: false,
       regs,
       extended: new Array<number>(128).fill(0),
-      second: now - fraction,
+      second: now,
       periodic: now,
       phase: 0,
     };
+    this.#show(options.epoch);
+  }
+  /** The registers show a date from now on. A clock that was running before: the fraction of its second is kept. */
+  #show(epoch: number): void {
+    const { regs } = this.state;
+    setSeconds(regs, Math.floor(epoch));
+    regs[RTC.dayOfWeek] = weekday(epoch);
+    this.state.second = this.#tick() - Math.floor((epoch - Math.floor(epoch)) * HERTZ);
   }
 
   attach(bus: Bus): void {
@@ -227,6 +231,12 @@ export class Rtc {
     return next;
   }
 
+  /** Sets the date, as whoever owns the battery may: seconds since 1970. */
+  setEpoch(epoch: number): void {
+    this.#catchUp();
+    this.#show(epoch);
+    this.#update();
+  }
   /** The date that the clock shows, for those who save or compare; seconds since 1970. */
   get epoch(): number {
     this.#catchUp();
