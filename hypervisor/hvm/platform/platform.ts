@@ -4,6 +4,7 @@
 
 import { XEN_EINVAL } from '@ringworld/abi';
 import type { Domain } from '../../core/domain.ts';
+import type { CallbackVia } from '../../core/hvm-domain.ts';
 import type { Hypervisor } from '../../core/hypervisor.ts';
 import type { Vcpu } from '../../core/vcpu.ts';
 import { DELIVERY, msiMessage } from '../../machine/devices/apic-message.ts';
@@ -176,7 +177,7 @@ export class Platform {
     return apic.isEnabled ? apic.highestRequest : 0;
   }
   /** An NMI waits; the caller takes it with localApic(vcpu).acknowledgeNmi(). */
-  isNmiPending(vcpu: Vcpu): boolean {
+  pendingNmi(vcpu: Vcpu): boolean {
     return this.localApic(vcpu).state.nmi;
   }
   injectNmi(vcpu: Vcpu): void {
@@ -210,15 +211,11 @@ export class Platform {
 
   // ------------------------------------------------------------------ event channels
 
-  /** HVM_PARAM_CALLBACK_IRQ. */
-  setCallbackVia(value: bigint): void {
-    this.upcalls.setVia(value);
+  /** HvmHooks.setCallbackVia: HVM_PARAM_CALLBACK_IRQ was set. */
+  setCallbackVia(via: CallbackVia): void {
+    this.upcalls.setVia(via);
   }
-  /** HVMOP_set_evtchn_upcall_vector: 0 or -XEN_EINVAL. */
-  setUpcallVector(vcpuId: number, vector: number): number {
-    return this.upcalls.setVector(vcpuId, vector);
-  }
-  /** evtchn_upcall_pending of a vCPU was set. */
+  /** HvmHooks.assertEvtchnIrq: evtchn_upcall_pending of a vCPU was set, or HVMOP_set_evtchn_upcall_vector gave it a vector. */
   upcallPendingChanged(vcpu: Vcpu): void {
     this.upcalls.pendingChanged(vcpu);
   }
