@@ -136,6 +136,8 @@ describe.skipIf(missing !== undefined).each(ABIS)("Xen's public headers, compile
     }
     const { HVM_SAVE_CODES } = await import('./xen/arch-x86/hvm/save.ts');
     for (const [name, code] of Object.entries(HVM_SAVE_CODES)) {
+      // Two records have no C structure to ask.
+      if (name === 'CPU_XSAVE' || name === 'CPU_MSR') continue;
       checks.push({ what: `typecode of ${name}`, c: `HVM_SAVE_CODE(${name})`, ours: BigInt(code) });
     }
     const { blkif_request, blkif_response } = await import('./io/blkif.ts');

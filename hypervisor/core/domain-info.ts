@@ -4,6 +4,7 @@ import {
   type InferWrite,
   XEN_DOMINF_blocked,
   XEN_DOMINF_dying,
+  XEN_DOMINF_hap,
   XEN_DOMINF_hvm_guest,
   XEN_DOMINF_paused,
   XEN_DOMINF_running,
@@ -27,6 +28,7 @@ export function domainInfo(hv: Hypervisor, d: Domain): InferWrite<typeof xen_dom
   if (d.isShutDown) flags |= XEN_DOMINF_shutdown;
   if (d.controllerPauseCount > 0) flags |= XEN_DOMINF_paused;
   if (d.isTranslated) flags |= XEN_DOMINF_hvm_guest;
+  if (d.hvm?.isHap) flags |= XEN_DOMINF_hap;
   return {
     domain: d.id,
     pad1: 0,
@@ -45,6 +47,6 @@ export function domainInfo(hv: Hypervisor, d: Domain): InferWrite<typeof xen_dom
     cpupool: 0,
     gpaddr_bits: 32,
     pad2: new Uint8Array(7),
-    arch_config: { emulation_flags: 0, misc_flags: 0 },
+    arch_config: { emulation_flags: d.hvm?.emulationFlags ?? 0, misc_flags: 0 },
   };
 }

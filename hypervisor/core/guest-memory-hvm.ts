@@ -46,9 +46,8 @@ export class HvmGuestMemory extends GuestMemoryBase {
     this.p2m = vcpu.domain.p2m;
   }
 
-  /** Of the hypercall that is being served. */
   get abi(): Abi {
-    return this.state.callsAs32bit ? 'x86_32' : 'x86_64';
+    return this.state.callAbi ?? this.vcpu.domain.abi;
   }
 
   translate(handle: number, write: boolean): Maddr | -1 {

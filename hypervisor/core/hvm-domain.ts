@@ -7,6 +7,7 @@ import {
   HVM_PARAM_CALLBACK_TYPE_VECTOR,
 } from '@ringworld/abi';
 import type { IoreqServers } from '../hvm/ioreq-servers.ts';
+import type { Abi } from './ids.ts';
 
 /** HVM_PARAM_CALLBACK_IRQ taken apart (public/hvm/params.h): how an event channel's upcall reaches the guest. */
 export type CallbackVia =
@@ -53,6 +54,8 @@ export class HvmDomain {
 export class HvmVcpuState {
   /** HVMOP_set_evtchn_upcall_vector: goes to the local APIC instead of callback via; 0 = not set. */
   upcallVector = 0;
-  /** The mode in which the vCPU made the hypercall that is being served: layouts follow it, not the domain. */
+  /** Whether the instruction that made the present hypercall ran outside 64-bit mode: hvm/ sets it before Hypervisor.hypercall(). */
   callsAs32bit = false;
+  /** While that call is served: layouts of what it passes. Null in between; areas of the hypervisor's have the domain's layout. */
+  callAbi: Abi | null = null;
 }

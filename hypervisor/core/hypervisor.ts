@@ -181,23 +181,25 @@ export class Hypervisor {
 
   /**
    * A hypercall from a vCPU's registers: 64-bit number in rax and arguments in rdi rsi rdx r10 r8 r9, compat in eax and
-   * ebx ecx edx esi edi ebp. Sets rax unless the handler said NO_RETURN. To be called by the entry paths of pv/.
+   * ebx ecx edx esi edi ebp. Sets rax unless the handler said NO_RETURN. To be called by the entry paths of pv/ and hvm/.
    */
   // TOUR hypercall 50: The number is in rax and up to six arguments in rdi, rsi, rdx, r10, r8, r9 (a 32-bit guest: eax and ebx, ecx, edx,
   // esi, edi, ebp). They are copied once, as halves, and the registers are not looked at again.
   hypercall(vcpu: Vcpu): HypercallResult {
     const c = this.callContext;
-    const { regs } = vcpu;
+    const { regs, hvm } = vcpu;
     c.vcpu = vcpu;
     c.work = 0;
-    const is32bit = vcpu.domain.is32bit;
+    const is32bit = hvm === null ? vcpu.domain.is32bit : hvm.callsAs32bit;
+    if (hvm !== null) hvm.callAbi = is32bit ? 'x86_32' : 'x86_64';
     const order = is32bit ? COMPAT_ARGS : ARGS;
     for (let i = 0; i < 6; i++) c.setArg(i, regs.regLo(order[i]!), is32bit ? 0 : regs.regHi(order[i]!));
     const number = is32bit || regs.regHi(0) === 0 ? regs.regLo(0) >>> 0 : 0xffff_ffff;
     const result = this.dispatch(c, number);
+    if (hvm !== null) hvm.callAbi = null;
     if (result === PREEMPTED) {
-      // Back to the SYSCALL or INT 0x82, both of two bytes.
       for (let i = 0; i < 6; i++) vcpu.regs.setRegHalves(order[i]!, c.argLo(i), is32bit ? 0 : c.argHi(i));
+      // Back to the SYSCALL or INT 0x82, both of two bytes. (For VMCALL hvm/ goes back one more.)
       vcpu.regs.rip = (vcpu.regs.rip - 2) as Lin;
       if (vcpu.cpu !== null) vcpu.cpu.cycles += PREEMPT_AFTER * CYCLES_PER_ELEMENT;
     }

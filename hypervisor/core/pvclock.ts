@@ -62,6 +62,15 @@ function updateTimeArea(hv: Hypervisor, vcpu: Vcpu, from: Maddr): void {
   });
 }
 
+/**
+ * hvm_latch_shinfo_size(): an HVM guest that sets up its hypercall page or callback does so in the mode that its drivers run in; shared_info
+ * has that layout from here on. Only the wall clock is written anew.
+ */
+export function latchSharedInfoSize(hv: Hypervisor, domain: Domain, is32bit: boolean): void {
+  domain.is32bit = is32bit;
+  updateWallclock(hv, domain);
+}
+
 /** update_domain_wallclock_time: wc_* hold the wall-clock time at system time 0, shifted by the domain's own offset. */
 export function updateWallclock(hv: Hypervisor, domain: Domain): void {
   if (domain.sharedInfoMfn === INVALID_MFN) return;

@@ -40,8 +40,12 @@ export class HypercallContext {
   get guest(): GuestMemory {
     return this.vcpu.guest;
   }
+  /** Layout of what the caller passes. An HVM vCPU's is that of the mode it called in, whatever shared_info has. */
   get abi(): Abi {
-    return this.vcpu.domain.abi;
+    return this.vcpu.guest.abi;
+  }
+  get is32bit(): boolean {
+    return this.vcpu.guest.abi === 'x86_32';
   }
 
   /** Elements worked through in this call, and in the multicall around it. */

@@ -33,12 +33,12 @@ export function frameLimit(c: HypercallContext, memFlags: number): number | null
 /** A frame list in guest memory: unsigned long in the guest's width. -1 on a fault. */
 export function readFrame(c: HypercallContext, list: number, i: number): number {
   const { guest } = c;
-  if (c.domain.is32bit) return guest.read32(list + i * 4);
+  if (c.is32bit) return guest.read32(list + i * 4);
   if (!guest.read64(list + i * 8)) return -1;
   return (guest.hi >>> 0) * 0x1_0000_0000 + (guest.lo >>> 0);
 }
 export function writeFrame(c: HypercallContext, list: number, i: number, frame: number): boolean {
-  return c.domain.is32bit ? c.guest.write32(list + i * 4, frame) : c.guest.write64(list + i * 8, frame, 0);
+  return c.is32bit ? c.guest.write32(list + i * 4, frame) : c.guest.write64(list + i * 8, frame, 0);
 }
 
 export function adjustReservation(c: HypercallContext, op: number, start: number, arg: number): HypercallResult {
