@@ -177,7 +177,7 @@ export class Platform {
     return apic.isEnabled ? apic.highestRequest : 0;
   }
   /** An NMI waits; the caller takes it with localApic(vcpu).acknowledgeNmi(). */
-  pendingNmi(vcpu: Vcpu): boolean {
+  isNmiPending(vcpu: Vcpu): boolean {
     return this.localApic(vcpu).state.nmi;
   }
   injectNmi(vcpu: Vcpu): void {

@@ -71,6 +71,6 @@ export class Upcalls {
   private drive(level: boolean): void {
     const { via, lines } = this;
     if (via.type === 'gsi') lines.hold(via.gsi, via.gsi, level);
-    else if (via.type === 'pciIntx') lines.setPciIntx(via.device, via.pin, level);
+    else if (via.type === 'pci_intx') lines.setPciIntx(via.device, via.pin, level);
   }
 }
