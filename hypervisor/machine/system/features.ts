@@ -56,13 +56,13 @@ export const FEATURES: ReadonlyMap<string, FeatureBit> = new Map([
 
 /**
  * What the machine does in full. A profile that was measured on silicon offers those of its features that stand here, and no others.
- * What is missing: AVX and later; VMX and SVM; performance counters, debug store, thermal and power management; several threads in a
+ * What is missing: AVX and later; SVM; performance counters, debug store, thermal and power management; several threads in a
  * package; AMD's 3DNow!, SSE4A and misaligned SSE.
  */
 export const IMPLEMENTED: ReadonlySet<string> = new Set(
   (
     'fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 ' +
-    'sse3 ssse3 sse4_1 sse4_2 aes pclmulqdq sha_ni ' +
+    'sse3 ssse3 sse4_1 sse4_2 aes pclmulqdq sha_ni vmx ' +
     'abm adx bmi1 bmi2 monitor cx16 pcid x2apic movbe popcnt tsc_deadline_timer xsave rdrand hypervisor arat ' +
     'fsgsbase tsc_adjust smep erms invpcid zero_fcs_fds rdseed smap clflushopt clwb umip pku rdpid fsrm ' +
     'xsaveopt xsavec xgetbv1 xsaves lahf_lm topoext syscall nx fxsr_opt pdpe1gb rdtscp lm nonstop_tsc wbnoinvd'

@@ -49,7 +49,7 @@ export const intelMsrs: readonly MsrRow[] = [
     // What was loaded shows in the high half once CPUID has been executed; zero may be written before (SDM Vol 3A, 9.11.7.1).
     [MSR_INTEL.IA32_BIOS_SIGN_ID, { read: (cpu) => BigInt(cpu.profile.microcode) << 32n, write: () => true }],
     [MSR_INTEL.IA32_MISC_ENABLE, miscEnable],
-    // Locked, VMX off.
+    // Without VMX: locked, VMX off (with VMX: msr-vmx.ts).
     [MSR_INTEL.IA32_FEATURE_CONTROL, readOnly(1n)],
   ]),
   // LBR and BTF are kept; no branch is recorded. Freezing with the performance counters is for processors that have them.

@@ -5,6 +5,7 @@ import { FS, GS, STATE } from '../state.ts';
 import { CR0, EFER } from './bits.ts';
 import { canonical, field, held, isU32, type Msr, type MsrRow, readOnly, withFeature } from './msr-kinds.ts';
 import { amdMsrs, intelMsrs, MSR_INTEL } from './msr-vendor.ts';
+import { vmxMsrs } from './msr-vmx.ts';
 import type { SystemCpu } from './ports.ts';
 import { adjustTsc, readTsc, setTsc, TSC_ADJUST } from './time.ts';
 
@@ -148,6 +149,8 @@ const rows: readonly MsrRow[] = [
     [MSR.IA32_KERNEL_GS_BASE, field(STATE.kernelGsBase, canonical)],
   ]),
   ...withFeature('rdtscp rdpid', [[MSR.IA32_TSC_AUX, field(STATE.tscAux, isU32)]]),
+  // Before Intel's: without VMX, IA32_FEATURE_CONTROL is locked and off.
+  ...vmxMsrs,
   ...intelMsrs,
   ...amdMsrs,
 ];

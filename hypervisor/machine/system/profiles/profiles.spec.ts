@@ -51,9 +51,11 @@ describe('features', () => {
     const missing = INSTRUCTIONS.filter((i) => i.cpuid !== undefined && IMPLEMENTED.has(i.cpuid) && !i.sem && !HANDLERS.has(i.mnemonic));
     expect(missing.map((i) => i.mnemonic)).toEqual([]);
   });
-  it('AVX, VMX and SVM are masked everywhere', () => {
-    for (const name of NAMES)
-      for (const f of ['avx', 'avx2', 'fma', 'f16c', 'vmx', 'svm', 'ht']) expect(named(name).features.has(f)).toBe(false);
+  it('AVX and SVM are masked everywhere', () => {
+    for (const name of NAMES) for (const f of ['avx', 'avx2', 'fma', 'f16c', 'svm', 'ht']) expect(named(name).features.has(f)).toBe(false);
+  });
+  it('VMX is on the Intel processors that had it', () => {
+    expect(NAMES.filter((n) => named(n).features.has('vmx'))).toEqual(['p4-672', 'core2', 'nehalem', 'skylake-sp']);
   });
 });
 
@@ -138,8 +140,8 @@ describe('control registers by profile (SDM Vol 3A, 2.5)', () => {
   it('K8 has no CR4 bit that came later than SSE', () => {
     expect(cr4Allowed(named('k8-revf'))).toBe(0x7ff);
   });
-  it('Skylake has PCID, SMEP, SMAP, PKE, FSGSBASE and OSXSAVE, but neither UMIP nor VMX', () => {
-    expect(cr4Allowed(named('skylake-sp'))).toBe(0x7ff | (1 << 16) | (1 << 17) | (1 << 18) | (7 << 20));
+  it('Skylake has VMXE, PCID, SMEP, SMAP, PKE, FSGSBASE and OSXSAVE, but no UMIP', () => {
+    expect(cr4Allowed(named('skylake-sp'))).toBe(0x7ff | (1 << 13) | (1 << 16) | (1 << 17) | (1 << 18) | (7 << 20));
   });
 });
 
