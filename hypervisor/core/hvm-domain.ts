@@ -5,6 +5,8 @@ import {
   HVM_PARAM_CALLBACK_TYPE_GSI,
   HVM_PARAM_CALLBACK_TYPE_PCI_INTX,
   HVM_PARAM_CALLBACK_TYPE_VECTOR,
+  HVM_PARAM_TRIPLE_FAULT_REASON,
+  SHUTDOWN_reboot,
 } from '@ringworld/abi';
 import type { IoreqServers } from '../hvm/ioreq-servers.ts';
 import type { Abi } from './ids.ts';
@@ -48,6 +50,7 @@ export class HvmDomain {
   constructor(options: { isHap: boolean; emulationFlags: number }) {
     this.isHap = options.isHap;
     this.emulationFlags = options.emulationFlags;
+    this.params[HVM_PARAM_TRIPLE_FAULT_REASON] = BigInt(SHUTDOWN_reboot);
   }
 }
 

@@ -199,8 +199,8 @@ export class Hypervisor {
     if (hvm !== null) hvm.callAbi = null;
     if (result === PREEMPTED) {
       for (let i = 0; i < 6; i++) vcpu.regs.setRegHalves(order[i]!, c.argLo(i), is32bit ? 0 : c.argHi(i));
-      // Back to the SYSCALL or INT 0x82, both of two bytes. (For VMCALL hvm/ goes back one more.)
-      vcpu.regs.rip = (vcpu.regs.rip - 2) as Lin;
+      // Back to the SYSCALL or INT 0x82, both of two bytes. (An HVM guest's RIP has not left the VMCALL yet.)
+      if (hvm === null) vcpu.regs.rip = (vcpu.regs.rip - 2) as Lin;
       if (vcpu.cpu !== null) vcpu.cpu.cycles += PREEMPT_AFTER * CYCLES_PER_ELEMENT;
     }
     if (typeof result === 'number') vcpu.regs.setRegHalves(0, result | 0, is32bit ? 0 : Math.floor(result / 0x1_0000_0000));

@@ -9,17 +9,18 @@ import type { Vcpu } from '../core/vcpu.ts';
 import { guestMode } from './guest-mode.ts';
 
 const STUB = 32;
-/** 0F 01 C1 and 0F 01 D9 (SDM 3C 31.3 VMCALL, APM 3 VMMCALL). */
-const CALL = { vmx: [0x0f, 0x01, 0xc1], svm: [0x0f, 0x01, 0xd9] } as const;
 const INT3 = 0xcc;
 
-/** Fills a page's bytes with `mov $number, %eax; vmcall|vmmcall; ret`. There is no iret: #UD. */
-export function writeHvmHypercallPage(page: Uint8Array, vendor: 'vmx' | 'svm'): void {
+/**
+ * Fills a page's bytes with `mov $number, %eax; vmcall|vmmcall; ret`, `opcode` being that of VMCALL (0F 01 C1) or VMMCALL (0F 01 D9).
+ * There is no iret: #UD.
+ */
+export function fillHypercallPage(page: Uint8Array, opcode: readonly [number, number, number]): void {
   page.fill(INT3);
   for (let nr = 0; nr < page.length / STUB; nr++) {
     const at = nr * STUB;
     if (nr === __HYPERVISOR_iret) page.set([0x0f, 0x0b], at);
-    else page.set([0xb8, nr, 0, 0, 0, ...CALL[vendor], 0xc3], at);
+    else page.set([0xb8, nr, 0, 0, 0, ...opcode, 0xc3], at);
   }
 }
 

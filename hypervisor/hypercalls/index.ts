@@ -10,6 +10,7 @@ import { event_channel_op_compat } from './event_channel_op_compat.ts';
 import { fpu_taskswitch } from './fpu_taskswitch.ts';
 import { get_debugreg } from './get_debugreg.ts';
 import { grant_table_op } from './grant_table_op.ts';
+import { hvm_op } from './hvm_op.ts';
 import { iret } from './iret.ts';
 import { memory_op } from './memory_op.ts';
 import { mmu_update } from './mmu_update.ts';
@@ -19,7 +20,7 @@ import { nmi_op } from './nmi_op.ts';
 import { physdev_op } from './physdev_op.ts';
 import { physdev_op_compat } from './physdev_op_compat.ts';
 import { platform_op } from './platform_op.ts';
-import { arch_0, dm_op, hvm_op, hypfs_op, kexec_op, xenpmu_op, xsm_op } from './refused.ts';
+import { arch_0, dm_op, hypfs_op, kexec_op, xenpmu_op, xsm_op } from './refused.ts';
 import { sched_op } from './sched_op.ts';
 import { sched_op_compat } from './sched_op_compat.ts';
 import { set_callbacks } from './set_callbacks.ts';
@@ -111,6 +112,9 @@ const PV_ONLY = new Set<HypercallHandler>([
   callback_op,
 ]);
 
+/** Nor in an HVM domain's: our dom0, which is translated too, has them. */
+const NOT_HVM = new Set<HypercallHandler>([sched_op_compat, event_channel_op_compat, physdev_op_compat, kexec_op, arch_0]);
+
 /** Name of a hypercall by number, as the __HYPERVISOR_ names have it. */
 export const hypercallName = (number: number): string => NAMES[number] ?? `hypercall ${number}`;
 
@@ -119,7 +123,7 @@ export const hypercallName = (number: number): string => NAMES[number] ?? `hyper
 export function dispatch(c: HypercallContext, number: number): HypercallResult {
   const handler = TABLE[number];
   c.domain.count(hypercallName(number));
-  const isKnown = handler !== undefined && !(c.domain.isTranslated && PV_ONLY.has(handler));
+  const isKnown = handler !== undefined && !(c.domain.isTranslated && PV_ONLY.has(handler)) && !(c.domain.isHvm && NOT_HVM.has(handler));
   const result = isKnown ? handler(c) : -abi.XEN_ENOSYS;
   c.hv.trace?.(c.vcpu, number, c, result);
   return result;

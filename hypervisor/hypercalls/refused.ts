@@ -1,30 +1,7 @@
 // Hypercalls that exist in the table of Xen 4.17 but do nothing for any domain here, each with the answer that Xen gives a PV domU.
 
-import {
-  DOMID_SELF,
-  HVM_NR_PARAMS,
-  HVMOP_get_param,
-  HVMOP_set_param,
-  XEN_EFAULT,
-  XEN_EINVAL,
-  XEN_ENOSYS,
-  XEN_EOPNOTSUPP,
-  XEN_EPERM,
-  XEN_ESRCH,
-  xen_hvm_param,
-} from '@ringworld/abi';
+import { DOMID_SELF, XEN_EINVAL, XEN_ENOSYS, XEN_EOPNOTSUPP, XEN_EPERM, XEN_ESRCH } from '@ringworld/abi';
 import type { HypercallHandler } from './context.ts';
-
-/** There are no HVM domains yet: parameters exist of none. xen/arch/x86/hvm/hvm.c, do_hvm_op. */
-export const hvm_op: HypercallHandler = (c) => {
-  const op = c.argU32(0);
-  if (op !== HVMOP_get_param && op !== HVMOP_set_param) return -XEN_ENOSYS;
-  const a = c.guest.readStruct(xen_hvm_param, c.arg(1));
-  if (a === null) return -XEN_EFAULT;
-  if (a.index >= HVM_NR_PARAMS) return -XEN_EINVAL;
-  const d = a.domid === DOMID_SELF ? c.domain : c.hv.domain(a.domid);
-  return d === undefined ? -XEN_ESRCH : -XEN_EINVAL;
-};
 
 /** No security module: the dummy one knows no operations. */
 export const xsm_op: HypercallHandler = () => -XEN_ENOSYS;
