@@ -21,10 +21,13 @@ export interface ConsoledHost {
 /** Opens the log of a console: `name` is the file's name without folder, as xenconsoled forms it. Null: no log. */
 export type OpenConsoleLog = (name: string) => ConsoleSink | null;
 
+/** The number under which consoled has COM1 of an HVM domain: above those of PV consoles. */
+export const SERIAL_DEVID = 0x1000;
+
 /** xenconsoled's guest-<name>.log; what is no part of a file name is replaced. Further consoles have their number added. */
 export const logFileName = (console: DomainConsole): string => {
   const name = console.domainName.replaceAll(/[^\w.+-]/g, '_') || `domain-${console.domid}`;
-  return `guest-${name}${console.devid === 0 ? '' : `-${console.devid}`}.log`;
+  return `guest-${name}${console.devid === 0 ? '' : console.devid === SERIAL_DEVID ? '-serial' : `-${console.devid}`}.log`;
 };
 
 export class Consoled {
@@ -43,6 +46,16 @@ export class Consoled {
   connect(dom: Domid, remotePort: EvtchnPort, sink: ConsoleSink | null): DomainConsole {
     const console = new DomainConsole(null, sink, this.options(dom, 0, `/local/domain/${dom}/console`));
     this.bind(console, dom, grantRef(GNTTAB_RESERVED_CONSOLE), remotePort);
+    this.add(dom, console);
+    return console;
+  }
+
+  /**
+   * A console that is no ring of the domain's: its emulated serial port (devid SERIAL_DEVID), whose other end is the device model. It goes with
+   * the domain's others.
+   */
+  attach(dom: Domid, devid: number, name: string, channel: ConsoleChannel, sink: ConsoleSink | null): DomainConsole {
+    const console = new DomainConsole(channel, sink, { ...this.options(dom, devid, `/local/domain/${dom}/serial/0`), name });
     this.add(dom, console);
     return console;
   }

@@ -136,8 +136,8 @@ export interface Platform {
   readonly nics: readonly Nic[];
   /** What is typed at COM1's other end; returns how many bytes it took. */
   typeSerial(bytes: Uint8Array): number;
-  /** A key (Linux input code) goes down or up at the PS/2 keyboard. */
-  key(code: number, isDown: boolean): void;
+  /** A key by QEMU's sendkey name goes down or up at the PS/2 keyboard; false for a name that is no key's. */
+  key(name: string, isDown: boolean): boolean;
   /** The lines of the screen in a text mode, or undefined. */
   screenText(): string[] | undefined;
   /** Disks (not CD drives) leave their channels; `onlyAuxiliary` spares the primary master. */

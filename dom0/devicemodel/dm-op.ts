@@ -6,12 +6,12 @@ import {
   type EvtchnPort,
   type Fields,
   type Gfn,
+  guestHandle,
   HVM_IOREQSRV_BUFIOREQ_ATOMIC,
   type PageView,
   type PartialWrite,
   type Struct,
   type StructOf,
-  subOpName,
   XEN_DMOP_create_ioreq_server,
   XEN_DMOP_destroy_ioreq_server,
   XEN_DMOP_get_ioreq_server_info,
@@ -37,7 +37,7 @@ import {
   xen_dm_op_set_pci_link_route,
 } from '@ringworld/abi';
 import { DOM0_ABI, HypercallError, type Hypercalls } from '../kernel/hypercall.ts';
-import { PAGE_SIZE } from '../kernel/memory.ts';
+import { type Memory, PAGE_SIZE } from '../kernel/memory.ts';
 
 /** The page: one buffer descriptor, then struct xen_dm_op, whose argument follows `op` and `pad`. */
 const OP = 64;
@@ -60,24 +60,43 @@ const ISA = {
 const RANGE = { port: XEN_DMOP_IO_RANGE_PORT, memory: XEN_DMOP_IO_RANGE_MEMORY, pci: XEN_DMOP_IO_RANGE_PCI } as const;
 export type RangeKind = keyof typeof RANGE;
 
+const NAMES: Readonly<Record<number, string>> = {
+  [XEN_DMOP_create_ioreq_server]: 'XEN_DMOP_create_ioreq_server',
+  [XEN_DMOP_get_ioreq_server_info]: 'XEN_DMOP_get_ioreq_server_info',
+  [XEN_DMOP_map_io_range_to_ioreq_server]: 'XEN_DMOP_map_io_range_to_ioreq_server',
+  [XEN_DMOP_unmap_io_range_from_ioreq_server]: 'XEN_DMOP_unmap_io_range_from_ioreq_server',
+  [XEN_DMOP_set_ioreq_server_state]: 'XEN_DMOP_set_ioreq_server_state',
+  [XEN_DMOP_destroy_ioreq_server]: 'XEN_DMOP_destroy_ioreq_server',
+  [XEN_DMOP_set_pci_intx_level]: 'XEN_DMOP_set_pci_intx_level',
+  [XEN_DMOP_set_isa_irq_level]: 'XEN_DMOP_set_isa_irq_level',
+  [XEN_DMOP_set_pci_link_route]: 'XEN_DMOP_set_pci_link_route',
+  [XEN_DMOP_remote_shutdown]: 'XEN_DMOP_remote_shutdown',
+};
+
 export interface IoreqServerInfo {
   readonly ioreqGfn: number;
   readonly bufioreqGfn: number;
   readonly bufioreqPort: EvtchnPort;
 }
 
+/** What it uses of dom0. */
+export interface DmOpHost {
+  readonly memory: Pick<Memory, 'allocate' | 'free' | 'page'>;
+  attempt: Hypercalls['attempt'];
+}
+
 export class DmOp {
-  private readonly xen: Hypercalls;
+  private readonly xen: DmOpHost;
   private readonly domid: Domid;
   private readonly frame: Gfn;
   private readonly page: PageView;
 
-  constructor(xen: Hypercalls, domid: Domid) {
+  constructor(xen: DmOpHost, domid: Domid) {
     this.xen = xen;
     this.domid = domid;
     this.frame = xen.memory.allocate(1);
     this.page = xen.memory.page(this.frame);
-    this.page.writeBytes(0, xen_dm_op_buf.encode(DOM0_ABI, { h: (this.frame * PAGE_SIZE + OP) as never, size: OP_SIZE }));
+    this.page.writeBytes(0, xen_dm_op_buf.encode(DOM0_ABI, { h: guestHandle(this.frame * PAGE_SIZE + OP), size: OP_SIZE }));
   }
 
   /** Gives the page back; nothing may be called afterwards. */
@@ -117,6 +136,7 @@ export class DmOp {
     this.with(XEN_DMOP_remote_shutdown, xen_dm_op_remote_shutdown, { reason });
   }
 
+  // Lines: a domain that is being destroyed has none, which is nobody's fault.
   /** INTA# is pin 0 here. */
   setPciIntxLevel(device: number, intx: number, level: boolean): void {
     const { page } = this;
@@ -125,12 +145,12 @@ export class DmOp {
     page.setU8(ARGUMENT + INTX.device, device);
     page.setU8(ARGUMENT + INTX.intx, intx);
     page.setU8(ARGUMENT + INTX.level, level ? 1 : 0);
-    this.make(XEN_DMOP_set_pci_intx_level);
+    this.tell(XEN_DMOP_set_pci_intx_level);
   }
   setIsaIrqLevel(irq: number, level: boolean): void {
     this.page.setU8(ARGUMENT + ISA.irq, irq);
     this.page.setU8(ARGUMENT + ISA.level, level ? 1 : 0);
-    this.make(XEN_DMOP_set_isa_irq_level);
+    this.tell(XEN_DMOP_set_isa_irq_level);
   }
 
   private with<F extends Fields, W>(op: number, struct: Struct<F, W>, value: PartialWrite<F>): StructOf<F> {
@@ -138,10 +158,13 @@ export class DmOp {
     this.make(op);
     return struct.decode(DOM0_ABI, this.page.bytes(ARGUMENT, struct.size(DOM0_ABI)));
   }
-  private make(op: number): void {
+  private tell(op: number): number {
     this.page.setU32(OP, op);
     this.page.setU32(OP + 4, 0);
-    const result = this.xen.attempt(__HYPERVISOR_dm_op, this.domid, 1, this.frame * PAGE_SIZE);
-    if (result < 0) throw new HypercallError(subOpName(__HYPERVISOR_dm_op, op), result);
+    return this.xen.attempt(__HYPERVISOR_dm_op, this.domid, 1, this.frame * PAGE_SIZE);
+  }
+  private make(op: number): void {
+    const result = this.tell(op);
+    if (result < 0) throw new HypercallError(NAMES[op] ?? `dm_op ${op}`, result);
   }
 }

@@ -4,6 +4,7 @@ export * from './addresses.ts';
 export { Context } from './context.ts';
 export type { Cpu, CpuEvent, WalkResult } from './cpu-api.ts';
 export { PF, RunExit } from './cpu-api.ts';
+export * from './devices/index.ts';
 export { EmulatedCpu } from './exec/cpu.ts';
 export { ENGINE_KINDS, type EngineKind, type EngineStatistics } from './exec/engine.ts';
 export { type BackgroundCompiler, type CompileRequest, type CompileResult, serveCompileRequest } from './exec/jit/background.ts';

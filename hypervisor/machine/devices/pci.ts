@@ -28,6 +28,10 @@ export class PciBus implements PortDevice {
   add(slot: number, fn: number, device: PciFunction): void {
     this.functions[slot * 8 + fn] = device;
   }
+  /** Takes a function out of its slot. It is the caller's to see that it decodes nothing any more. */
+  remove(slot: number, fn: number): void {
+    this.functions[slot * 8 + fn] = undefined;
+  }
   at(slot: number, fn: number): PciFunction | undefined {
     return this.functions[slot * 8 + fn];
   }

@@ -35,8 +35,11 @@ export class Piix3 extends PciFunction {
   /** ISA interrupt lines 0 to 15, as inputs of the 8259s and of the I/O APIC alike. */
   private readonly isa: readonly IrqLine[];
   private readonly levels: boolean[] = new Array(16).fill(false);
+  /** For a board that routes the wires itself: told of each wire's ISA interrupt (0: off) when it changes; all are off at power-on. */
+  private readonly onRoute: (wire: number, irq: number) => void;
+  private readonly told: number[] = new Array(4).fill(0);
 
-  constructor(isa: readonly IrqLine[]) {
+  constructor(isa: readonly IrqLine[], onRoute: (wire: number, irq: number) => void = () => {}) {
     super({
       vendor: 0x8086,
       device: 0x7000,
@@ -46,6 +49,7 @@ export class Piix3 extends PciFunction {
       multifunction: true,
     });
     this.isa = isa;
+    this.onRoute = onRoute;
     for (const [at, v] of INITIAL) this.config[at] = v;
     for (let at = 0x40; at < 0x100; at++) this.writable[at] = 0xff;
     this.rememberInitial();
@@ -65,6 +69,9 @@ export class Piix3 extends PciFunction {
     let asserted = 0;
     for (let wire = 0; wire < 4; wire++) {
       const r = this.config[PIRQRC + wire]!;
+      const irq = r & PIRQ_OFF ? 0 : r & 15;
+      if (irq !== this.told[wire]) this.onRoute(wire, irq);
+      this.told[wire] = irq;
       if (!(r & PIRQ_OFF) && this.router.wires & (1 << wire)) asserted |= 1 << (r & 15);
     }
     for (let irq = 0; irq < 16; irq++) {
