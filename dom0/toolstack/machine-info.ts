@@ -51,18 +51,28 @@ export interface MachineInfo {
 /** xen_commandline_t. */
 const COMMAND_LINE_LEN = 1024;
 
+/** What a XENVER_* call that fills a buffer puts there. */
+export function xenVersion(privcmd: Privcmd, cmd: number, length: number): Uint8Array {
+  const { xen } = privcmd;
+  return xen.memory.withArguments((args) => {
+    const at = args.put(new Uint8Array(length));
+    xen.call('xen_version', __HYPERVISOR_xen_version, cmd, at);
+    return xen.memory.read(at, length);
+  });
+}
+
+/** XENVER_version. */
+export function xenVersionOf(privcmd: Privcmd): { readonly major: number; readonly minor: number } {
+  const version = privcmd.xen.call('XENVER_version', __HYPERVISOR_xen_version, XENVER_version, 0);
+  return { major: version >>> 16, minor: version & 0xffff };
+}
+
 export function machineInfo(privcmd: Privcmd): MachineInfo {
   const { xen } = privcmd;
-  const { memory } = xen;
-  const answer = (cmd: number, length: number): Uint8Array =>
-    memory.withArguments((args) => {
-      const at = args.put(new Uint8Array(length));
-      xen.call('xen_version', __HYPERVISOR_xen_version, cmd, at);
-      return memory.read(at, length);
-    });
+  const answer = (cmd: number, length: number): Uint8Array => xenVersion(privcmd, cmd, length);
   const text = (cmd: number, length: number): string => new TextDecoder('latin1').decode(answer(cmd, length)).split('\0', 1)[0]!;
   const phys = privcmd.sysctlWith(XEN_SYSCTL_physinfo, xen_sysctl_physinfo, {});
-  const version = xen.call('XENVER_version', __HYPERVISOR_xen_version, XENVER_version, 0);
+  const { major, minor } = xenVersionOf(privcmd);
   const compile = xen_compile_info.decode(DOM0_ABI, answer(XENVER_compile_info, xen_compile_info.size(DOM0_ABI)));
   const platform = answer(XENVER_platform_parameters, xen_platform_parameters.size(DOM0_ABI));
   return {
@@ -77,8 +87,8 @@ export function machineInfo(privcmd: Privcmd): MachineInfo {
     freePages: phys.free_pages,
     outstandingPages: phys.outstanding_pages,
     pageSize: xen.call('XENVER_pagesize', __HYPERVISOR_xen_version, XENVER_pagesize, 0),
-    xenMajor: version >>> 16,
-    xenMinor: version & 0xffff,
+    xenMajor: major,
+    xenMinor: minor,
     xenExtra: text(XENVER_extraversion, XEN_EXTRAVERSION_LEN),
     capabilities: privcmd.capabilities(),
     virtStart: new DataView(platform.buffer).getBigUint64(0, true),

@@ -7,7 +7,7 @@ import { checkNewName, pvControl, ToolstackError, unpauseDomain } from '../tools
 import { domainInfo } from '../toolstack/domain-info.ts';
 import { DomainBuildError } from '../toolstack/errors.ts';
 import type { DomainFiles } from '../toolstack/lifecycle.ts';
-import { machineInfo } from '../toolstack/machine-info.ts';
+import { xenVersionOf } from '../toolstack/machine-info.ts';
 import { StreamError, StreamReader, streamHead, streamTail } from '../toolstack/migration-stream.ts';
 import { type DomainConfig, formatUuid } from '../toolstack/xlcfg.ts';
 import { Args } from './host-args.ts';
@@ -71,13 +71,12 @@ async function write(m: HostMachine, resident: Resident, fd: number): Promise<nu
   const { toolstack } = m.host;
   const config = currentConfig(m, resident);
   const json = JSON.stringify({ ringworld: CONFIG_VERSION, config: { ...config, uuid: formatUuid(config.uuid) } });
-  const { xenMajor: major, xenMinor: minor } = machineInfo(toolstack.privcmd);
   let size = 0;
   const put = (bytes: Uint8Array) => {
     for (let done = 0; done < bytes.length; ) done += writeSync(fd, bytes, done);
     size += bytes.length;
   };
-  put(streamHead(json, { major, minor }));
+  put(streamHead(json, xenVersionOf(toolstack.privcmd)));
   for (const bytes of toolstack.save(resident.live)) {
     put(bytes);
     await turn();
