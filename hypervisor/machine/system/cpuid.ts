@@ -130,6 +130,9 @@ export function cpuidOf(p: CpuProfile, leaf: number, ecx: number, apicId: number
     case 0x8000_0008:
       // ECX: the last core's number, and the bits of an APIC ID that number cores (APM Vol 3, E.4.7).
       return [m[0], featureRegisters(p, leaf, 0)[EBX], p.vendor === 'AuthenticAMD' && p.cores ? (p.cores - 1) | (coreBits(p) << 12) : 0, 0];
+    case 0x8000_000a:
+      // Revision, number of ASIDs, what of SVM there is (APM Vol 3, E.4.9).
+      return p.features.has('svm') ? [m[0], m[EBX], 0, featureRegisters(p, leaf, 0)[EDX]] : [0, 0, 0, 0];
     case 0x8000_001d:
       return p.features.has('topoext') ? cacheLeaf(p, leaf, subleaf) : [0, 0, 0, 0];
     case 0x8000_001e:

@@ -7,6 +7,7 @@
 import type { Decoded } from '../isa/decoded.ts';
 import { formsOf } from '../isa/forms.ts';
 import type { AnyInsn, Check } from '../isa/insn.ts';
+import { svmHandlers } from '../svm/instructions.ts';
 import { EXC } from './bits.ts';
 import { controlHandlers } from './control.ts';
 import { debugHandlers } from './debug.ts';
@@ -56,6 +57,7 @@ export const HANDLERS: ReadonlyMap<string, Handler> = new Map<string, Handler>(
     functionHandlers,
     moveHandlers,
     x87ControlHandlers,
+    svmHandlers,
   ].flatMap((family) => Object.entries<Handler>(family)),
 );
 

@@ -52,6 +52,11 @@ export const FEATURES: ReadonlyMap<string, FeatureBit> = new Map([
   ...bits(0x8000_0001, EDX, '. . . . . . . . . . . syscall . . . . . . . . nx . mmxext . . fxsr_opt pdpe1gb rdtscp . lm 3dnowext 3dnow'),
   ...bits(0x8000_0007, EDX, '. . . . . . . . nonstop_tsc'),
   ...bits(0x8000_0008, EBX, 'clzero irperf xsaveerptr . . . . . . wbnoinvd'),
+  ...bits(
+    0x8000_000a,
+    EDX,
+    'npt lbrv svm_lock nrip_save tsc_scale vmcb_clean flushbyasid decodeassists . . pausefilter . pfthreshold avic . v_vmsave_vmload vgif',
+  ),
 ]);
 
 /**
@@ -65,6 +70,7 @@ export const IMPLEMENTED: ReadonlySet<string> = new Set(
     'sse3 ssse3 sse4_1 sse4_2 aes pclmulqdq sha_ni vmx ' +
     'abm adx bmi1 bmi2 monitor cx16 pcid x2apic movbe popcnt tsc_deadline_timer xsave rdrand hypervisor arat ' +
     'fsgsbase tsc_adjust smep erms invpcid zero_fcs_fds rdseed smap clflushopt clwb umip pku rdpid fsrm ' +
-    'xsaveopt xsavec xgetbv1 xsaves lahf_lm topoext syscall nx fxsr_opt pdpe1gb rdtscp lm nonstop_tsc wbnoinvd'
+    'xsaveopt xsavec xgetbv1 xsaves lahf_lm svm skinit topoext syscall nx fxsr_opt pdpe1gb rdtscp lm nonstop_tsc wbnoinvd ' +
+    'npt lbrv svm_lock nrip_save vmcb_clean flushbyasid decodeassists pausefilter pfthreshold v_vmsave_vmload vgif'
   ).split(' '),
 );

@@ -1,7 +1,10 @@
 // Model-specific registers of one vendor's processors: Intel's (SDM Vol 4) and AMD's (APM Vol 2, appendix A; the BIOS and kernel
 // developer's guides for families 0Fh and 17h).
 
+import { STATE } from '../state.ts';
+import { EFER } from './bits.ts';
 import { familyModel, held, ignored, isU32, type MsrRow, readOnly, where } from './msr-kinds.ts';
+import type { SystemCpu } from './ports.ts';
 import type { CpuProfile } from './profiles/profile.ts';
 
 const isIntel = (p: CpuProfile): boolean => p.vendor === 'GenuineIntel';
@@ -109,6 +112,10 @@ export const MSR_AMD = {
   SMM_ADDR: 0xc001_0112,
   SMM_MASK: 0xc001_0113,
   VM_CR: 0xc001_0114,
+  IGNNE: 0xc001_0115,
+  SMM_CTL: 0xc001_0116,
+  VM_HSAVE_PA: 0xc001_0117,
+  SVM_KEY: 0xc001_0118,
   LS_CFG: 0xc001_1020,
   IC_CFG: 0xc001_1021,
   DC_CFG: 0xc001_1022,
@@ -123,15 +130,44 @@ const isTop = (v: bigint): boolean => (v & 0x7f_ffffn) === 0n && v >> 48n === 0n
 const isZen = (p: CpuProfile): boolean => isAmd(p) && familyModel(p.signature).family >= 0x17;
 /** TscFreqSel: the TSC runs at the P0 frequency. */
 const TSC_FREQ_SEL = 1n << 24n;
-/** SVM is off, and that is locked, while the machine has none. */
-const SVMDIS_LOCKED = 0x18n;
+/** Bits of VM_CR; those above are MBZ (APM Vol 2, 15.30.1). */
+const LOCK = 8n;
+const SVMDIS = 16n;
+/** A processor without SVM shows it as off, and that as locked. */
+const SVMDIS_LOCKED = LOCK | SVMDIS;
+const hasSvm = (p: CpuProfile): boolean => isAmd(p) && p.features.has('svm');
+/** Whether EFER.SVME may be set. */
+export const svmEnabled = (cpu: SystemCpu): boolean => hasSvm(cpu.profile) && ((cpu.thread.msrs.get(MSR_AMD.VM_CR) ?? 0n) & SVMDIS) === 0n;
+
+/** While LOCK is set, LOCK and SVMDIS stay as they are. SVMDIS cannot be set over a set EFER.SVME. */
+function writeVmCr(cpu: SystemCpu, v: bigint): boolean {
+  const { msrs } = cpu.thread;
+  const old = msrs.get(MSR_AMD.VM_CR) ?? 0n;
+  if (v >> 5n !== 0n || (v & SVMDIS && cpu.lo(STATE.efer) & EFER.SVME)) return false;
+  msrs.set(MSR_AMD.VM_CR, old & LOCK ? (v & ~SVMDIS_LOCKED) | (old & SVMDIS_LOCKED) : v);
+  return true;
+}
+/** SVM_KEY reads as zero. Written while VM_CR is not locked it is the key; written later, a match that is not zero unlocks (15.30.5). */
+function writeSvmKey(cpu: SystemCpu, v: bigint): boolean {
+  const { msrs } = cpu.thread;
+  const vmCr = msrs.get(MSR_AMD.VM_CR) ?? 0n;
+  if (!(vmCr & LOCK)) msrs.set(MSR_AMD.SVM_KEY, v);
+  else if (v !== 0n && v === msrs.get(MSR_AMD.SVM_KEY)) msrs.set(MSR_AMD.VM_CR, vmCr & ~LOCK);
+  return true;
+}
+/** The host save area: a page of physical memory (15.30.4). */
+const isPage = (v: bigint, cpu: SystemCpu): boolean => (v & 0xfffn) === 0n && v >> BigInt(cpu.profile.physicalBits) === 0n;
 
 export const amdMsrs: readonly MsrRow[] = where(isAmd, [
   [MSR_AMD.PATCH_LEVEL, readOnly((cpu) => BigInt(cpu.profile.microcode))],
   [MSR_AMD.PATCH_LOADER, { read: () => 0n, write: () => true }],
   // LBR, BTF, and four bits for the PB pins.
   keep(MSR_AMD.DEBUG_CTL, 0n, (v) => v >> 6n === 0n),
-  ...Array.from({ length: 4 }, (_, i): MsrRow => [MSR_AMD.LAST_BRANCH_FROM + i, readOnly(0n)]),
+  // No branch is recorded; a guest's own come and go with LBR virtualization.
+  ...Array.from(
+    { length: 4 },
+    (_, i): MsrRow => [MSR_AMD.LAST_BRANCH_FROM + i, readOnly((cpu) => cpu.thread.msrs.get(MSR_AMD.LAST_BRANCH_FROM + i) ?? 0n)],
+  ),
   // Four counters of 48 bits; nothing is counted.
   ...Array.from({ length: 4 }, (_, i): MsrRow => keep(MSR_AMD.PERFEVTSEL0 + i)),
   ...Array.from({ length: 4 }, (_, i): MsrRow => keep(MSR_AMD.PERFCTR0 + i, 0n, (v) => v >> 48n === 0n)),
@@ -154,6 +190,22 @@ export const amdMsrs: readonly MsrRow[] = where(isAmd, [
   keep(MSR_AMD.SMM_BASE, 0x30000n, isU32),
   keep(MSR_AMD.SMM_ADDR),
   keep(MSR_AMD.SMM_MASK),
-  [MSR_AMD.VM_CR, { read: () => SVMDIS_LOCKED, write: (_cpu, v) => (v & ~SVMDIS_LOCKED) === 0n }],
+  [
+    MSR_AMD.VM_CR,
+    {
+      read: (cpu) => (hasSvm(cpu.profile) ? (cpu.thread.msrs.get(MSR_AMD.VM_CR) ?? 0n) : SVMDIS_LOCKED),
+      write: (cpu, v) => (hasSvm(cpu.profile) ? writeVmCr(cpu, v) : (v & ~SVMDIS_LOCKED) === 0n),
+    },
+  ],
   ...[MSR_AMD.LS_CFG, MSR_AMD.IC_CFG, MSR_AMD.DC_CFG, MSR_AMD.BU_CFG, MSR_AMD.DE_CFG, MSR_AMD.BU_CFG2].map((n) => keep(n)),
 ]);
+
+export const svmMsrs: readonly MsrRow[] = [
+  ...where(hasSvm, [
+    // IGNNE: the pin of that name (15.30.2). SMM_CTL: no system-management mode here, writes do nothing (15.30.3).
+    keep(MSR_AMD.IGNNE, 0n, (v) => v >> 1n === 0n),
+    [MSR_AMD.SMM_CTL, { read: () => 0n, write: (_cpu, v) => v >> 5n === 0n }],
+    [MSR_AMD.VM_HSAVE_PA, held(MSR_AMD.VM_HSAVE_PA, 0n, isPage)],
+  ]),
+  ...where((p) => hasSvm(p) && p.features.has('svm_lock'), [[MSR_AMD.SVM_KEY, { read: () => 0n, write: writeSvmKey }]]),
+];

@@ -4,7 +4,7 @@
 import { FS, GS, STATE } from '../state.ts';
 import { CR0, EFER } from './bits.ts';
 import { canonical, field, held, isU32, type Msr, type MsrRow, readOnly, withFeature } from './msr-kinds.ts';
-import { amdMsrs, intelMsrs, MSR_INTEL } from './msr-vendor.ts';
+import { amdMsrs, intelMsrs, MSR_INTEL, svmEnabled, svmMsrs } from './msr-vendor.ts';
 import { vmxMsrs } from './msr-vmx.ts';
 import type { SystemCpu } from './ports.ts';
 import { adjustTsc, readTsc, setTsc, TSC_ADJUST } from './time.ts';
@@ -59,7 +59,7 @@ const efer: Msr = {
     if (features.has('syscall')) allowed |= EFER.SCE;
     if (features.has('lm')) allowed |= EFER.LME;
     if (features.has('nx')) allowed |= EFER.NXE;
-    if (features.has('svm')) allowed |= EFER.SVME;
+    if (svmEnabled(cpu)) allowed |= EFER.SVME;
     if (features.has('fxsr_opt')) allowed |= EFER.FFXSR;
     if (v & ~BigInt(allowed)) return false;
     const old = cpu.lo(STATE.efer);
@@ -153,6 +153,7 @@ const rows: readonly MsrRow[] = [
   ...vmxMsrs,
   ...intelMsrs,
   ...amdMsrs,
+  ...svmMsrs,
 ];
 const table = new Map<number, readonly Msr[]>();
 for (const [n, m] of rows) table.set(n, [...(table.get(n) ?? []), m]);

@@ -8,7 +8,7 @@ import { FAMILIES } from '../../isa/index.ts';
 import { CS, DS, ES, RAX, RBX, RCX, RDX, SS, STATE } from '../../state.ts';
 import { CR0 } from '../bits.ts';
 import { cr4Allowed } from '../control.ts';
-import { cpuid, cpuidOf, FEATURES, IMPLEMENTED, PROFILES } from '../cpuid.ts';
+import { cpuid, cpuidOf, FEATURES, IMPLEMENTED, PROFILES, withFeatures } from '../cpuid.ts';
 import { HANDLERS } from '../execute.ts';
 import { longCpu } from '../fake-cpu.ts';
 import { MSR, readMsr, writeMsr } from '../msr.ts';
@@ -51,11 +51,36 @@ describe('features', () => {
     const missing = INSTRUCTIONS.filter((i) => i.cpuid !== undefined && IMPLEMENTED.has(i.cpuid) && !i.sem && !HANDLERS.has(i.mnemonic));
     expect(missing.map((i) => i.mnemonic)).toEqual([]);
   });
-  it('AVX and SVM are masked everywhere', () => {
-    for (const name of NAMES) for (const f of ['avx', 'avx2', 'fma', 'f16c', 'svm', 'ht']) expect(named(name).features.has(f)).toBe(false);
+  it('AVX is masked everywhere', () => {
+    for (const name of NAMES) for (const f of ['avx', 'avx2', 'fma', 'f16c', 'ht']) expect(named(name).features.has(f)).toBe(false);
   });
   it('VMX is on the Intel processors that had it', () => {
     expect(NAMES.filter((n) => named(n).features.has('vmx'))).toEqual(['p4-672', 'core2', 'nehalem', 'skylake-sp']);
+  });
+});
+
+describe('SVM (CPUID leaf 8000000A; APM Vol 3, E.4.9)', () => {
+  it('is on the AMD processors: that of 2006 without anything that came later', () => {
+    expect(NAMES.filter((n) => named(n).features.has('svm'))).toEqual(['k8-revf', 'zen']);
+    expect(cpuidOf(named('k8-revf'), 0x8000_000a, 0, 0)).toEqual([1, 64, 0, 0]);
+    // Of Zen's 1bcff: TSC scaling (4), AVIC (13) and the reserved bit 11 are not there.
+    expect(cpuidOf(named('zen'), 0x8000_000a, 0, 0)).toEqual([1, 32768, 0, 0x1_94ef]);
+  });
+  it('is hidden with its leaf where the feature is taken away', () => {
+    const without = withFeatures(named('zen'), ['-svm']);
+    expect(cpuidOf(without, 0x8000_000a, 0, 0)).toEqual([0, 0, 0, 0]);
+    expect(cpuidOf(without, 0x8000_0001, 0, 0)[2] & 4).toBe(0);
+  });
+  it('SVMDIS keeps EFER.SVME clear; LOCK keeps SVMDIS; the key of SVM_KEY opens it (APM Vol 2, 15.30)', () => {
+    const c = longCpu();
+    c.profile = named('zen');
+    const svme = () => writeMsr(c, MSR.IA32_EFER, readMsr(c, MSR.IA32_EFER)! | 0x1000n);
+    expect([writeMsr(c, MSR_AMD.SVM_KEY, 77n), writeMsr(c, MSR_AMD.VM_CR, 0x18n), svme()]).toEqual([true, true, false]);
+    // Ignored while locked.
+    expect([writeMsr(c, MSR_AMD.VM_CR, 0n), readMsr(c, MSR_AMD.VM_CR)]).toEqual([true, 0x18n]);
+    expect([writeMsr(c, MSR_AMD.SVM_KEY, 78n), readMsr(c, MSR_AMD.VM_CR), readMsr(c, MSR_AMD.SVM_KEY)]).toEqual([true, 0x18n, 0n]);
+    expect([writeMsr(c, MSR_AMD.SVM_KEY, 77n), writeMsr(c, MSR_AMD.VM_CR, 0n), svme()]).toEqual([true, true, true]);
+    expect(writeMsr(c, MSR_AMD.VM_CR, 0x10n)).toBe(false);
   });
 });
 
@@ -160,6 +185,8 @@ describe('MSRs by profile (SDM Vol 4; APM Vol 2, appendix A)', () => {
     ['HWCR', MSR_AMD.HWCR, ['k8-revf', 'zen']],
     ['TOP_MEM', MSR_AMD.TOP_MEM, ['k8-revf', 'zen']],
     ['VM_CR', MSR_AMD.VM_CR, ['k8-revf', 'zen']],
+    ['VM_HSAVE_PA', MSR_AMD.VM_HSAVE_PA, ['k8-revf', 'zen']],
+    ['SVM_KEY', MSR_AMD.SVM_KEY, ['zen']],
     ['a number that nobody has', 0x4567_89ab, []],
   ];
   for (const [what, n, have] of cases)
@@ -185,7 +212,10 @@ describe('MSRs by profile (SDM Vol 4; APM Vol 2, appendix A)', () => {
     ['IA32_XSS', 'skylake-sp', 0xda0, 1n, false],
     ['EFER.FFXSR on AMD', 'k8-revf', 0xc000_0080, 0x4d01n, true],
     ['EFER.FFXSR on Intel', 'skylake-sp', 0xc000_0080, 0x4d01n, false],
-    ['EFER.SVME while there is no SVM', 'k8-revf', 0xc000_0080, 0x1d01n, false],
+    ['EFER.SVME', 'k8-revf', 0xc000_0080, 0x1d01n, true],
+    ['EFER.SVME where there is no SVM', 'skylake-sp', 0xc000_0080, 0x1d01n, false],
+    ['VM_CR with reserved bits', 'zen', MSR_AMD.VM_CR, 0x20n, false],
+    ['a host save area that is no page', 'zen', MSR_AMD.VM_HSAVE_PA, 0x10n, false],
     ['DEBUGCTL with LBR and BTF', 'skylake-sp', 0x1d9, 3n, true],
     ['DEBUGCTL with BTS', 'skylake-sp', 0x1d9, 0x80n, false],
     ['AMD DebugCtl with PB0', 'zen', 0x1d9, 4n, true],
