@@ -184,6 +184,12 @@ export class Platform {
     this.localApic(vcpu).accept({ destination: 0, logical: false, delivery: DELIVERY.nmi, vector: 2, level: false });
   }
 
+  /** PlatformOptions.tscOffset gives something else for a vCPU from now on: its TSC deadline is another moment. */
+  tscOffsetChanged(vcpu: Vcpu): void {
+    const { timer } = this.localApic(vcpu);
+    if (timer.deadline !== 0) timer.setDeadline(timer.deadline);
+  }
+
   // ------------------------------------------------------------------ lines and messages of devices
 
   /** See InterruptLines; 0 or -XEN_EINVAL. */

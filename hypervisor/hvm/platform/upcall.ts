@@ -38,7 +38,7 @@ export class Upcalls {
     if (this.asserted) this.drive(false);
     this.via = via.type === 'gsi' && via.gsi >= NR_GSIS ? { type: 'none' } : via;
     if (this.asserted) this.drive(true);
-    for (const v of this.domain.vcpus) if (!v.isDown) this.pendingChanged(v);
+    for (const v of this.domain.vcpus) if (!v.isDown && isUpcallPending(v)) this.pendingChanged(v);
   }
 
   /** evtchn_upcall_pending of a vCPU was set, or its upcall vector (hvm_assert_evtchn_irq). */

@@ -5,15 +5,23 @@ import type { Lapic } from './lapic.ts';
 
 /** False when nobody was addressed. */
 export function deliverMessage(all: readonly Lapic[], m: ApicMessage): boolean {
-  let targets = all.filter((a) => a.matches(m));
-  if (m.delivery === DELIVERY.lowest) targets = arbitrate(targets.filter((a) => a.takesFixed));
-  for (const a of targets) a.accept(m);
-  return targets.length > 0;
+  if (m.delivery === DELIVERY.lowest) {
+    const a = arbitrate(all, m);
+    a?.accept(m);
+    return a !== undefined;
+  }
+  let isTaken = false;
+  for (const a of all)
+    if (a.matches(m)) {
+      isTaken = true;
+      a.accept(m);
+    }
+  return isTaken;
 }
 
 /** The least processor priority (10.6.2.4); among equals the first, always the same. */
-function arbitrate(targets: readonly Lapic[]): Lapic[] {
+function arbitrate(all: readonly Lapic[], m: ApicMessage): Lapic | undefined {
   let best: Lapic | undefined;
-  for (const a of targets) if (best === undefined || a.ppr < best.ppr) best = a;
-  return best ? [best] : [];
+  for (const a of all) if (a.matches(m) && a.takesFixed && (best === undefined || a.ppr < best.ppr)) best = a;
+  return best;
 }
