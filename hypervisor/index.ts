@@ -2,6 +2,7 @@
 
 import { FrameTable } from './core/frame-table.ts';
 import { Hypervisor } from './core/hypervisor.ts';
+import { hvmHooks } from './hvm/index.ts';
 import { dispatch } from './hypercalls/index.ts';
 import type { Machine } from './machine/index.ts';
 import { pvHooks } from './pv/index.ts';
@@ -38,7 +39,7 @@ export function createHypervisor(options: CreateHypervisorOptions): Hypervisor {
   const frames = new FrameTable(machine.ram, () => {
     for (const cpu of machine.cpus) cpu.flushAll();
   });
-  const hv = new Hypervisor({ ...options, frames, pv: pvHooks, dispatch });
+  const hv = new Hypervisor({ ...options, frames, pv: pvHooks, hvm: hvmHooks, dispatch });
   installPageTables(hv);
   hv.console.xen('Xen version 4.17.7 (ringworld)');
   hv.console.xen(`Detected ${(hv.clock.tscHz / 1e6).toFixed(3)} MHz processor.`);

@@ -14,6 +14,7 @@ import {
   xen_x86_32 as x32,
   xen_x86_64 as x64,
 } from '@ringworld/abi';
+import { loadFxsave, resetFpu, saveFxsave } from '../core/fpu-image.ts';
 import type { Hypervisor } from '../core/hypervisor.ts';
 import { INVALID_MFN } from '../core/ids.ts';
 import { updateWallclock } from '../core/pvclock.ts';
@@ -24,7 +25,6 @@ import { START_FAILSAFE } from './callbacks.ts';
 import { fixupGuestCr4, XEN_CR0 } from './control-registers.ts';
 import { profileOf, pvProfile } from './cpuid-policy.ts';
 import { DR6_DEFAULT, DR7_DEFAULT, setDebugreg } from './debug.ts';
-import { loadFxsave, resetFpu, saveFxsave } from './fpu-image.ts';
 import { setGdt } from './gdt.ts';
 import { type CommonContext, commonFrom32, commonFrom64, type Registers } from './guest-context-forms.ts';
 import { HYPERVISOR_VIRT_END } from './layout.ts';

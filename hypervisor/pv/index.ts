@@ -3,6 +3,7 @@
 import { XEN_ENOMEM } from '@ringworld/abi';
 import { MILLISECS } from '../core/clock.ts';
 import type { Domain } from '../core/domain.ts';
+import { resetFpu } from '../core/fpu-image.ts';
 import type { Hypervisor } from '../core/hypervisor.ts';
 import type { PvHooks } from '../core/pv-hooks.ts';
 import type { Vcpu } from '../core/vcpu.ts';
@@ -11,7 +12,6 @@ import { switchFrom, switchTo } from './context-switch.ts';
 import { fixupGuestCr4, XEN_CR0 } from './control-registers.ts';
 import { profileOf, pvProfile } from './cpuid-policy.ts';
 import { handleExit } from './entry.ts';
-import { resetFpu } from './fpu-image.ts';
 import { destroyGdt } from './gdt.ts';
 import { loadGuestContext, saveGuestContext } from './guest-context.ts';
 import { writeHypercallPage } from './hypercall-page.ts';

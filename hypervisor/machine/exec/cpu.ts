@@ -9,10 +9,11 @@ import { isCanonical } from '../addresses.ts';
 import { Context } from '../context.ts';
 import { type CpuEvent, PF, RunExit, SECOND_LEVEL, type WalkResult } from '../cpu-api.ts';
 import type { Decoded } from '../isa/decoded.ts';
-import type { PhysicalMap } from '../mmu/physical.ts';
+import type { Outside, PhysicalMap } from '../mmu/physical.ts';
 import { Tlb } from '../mmu/tlb.ts';
 import { IMPLICIT, type PagingMode, Walker } from '../mmu/walk.ts';
 import { EFLAGS, HARDWARE, SS, STATE } from '../state.ts';
+import { Svm } from '../svm/svm.ts';
 import { CR0, CR4, EFER } from '../system/bits.ts';
 import type { CpuProfile } from '../system/cpuid.ts';
 import { anyBreakpoint, checkExecuteBreakpoint, matchData } from '../system/debug.ts';
@@ -30,6 +31,7 @@ import {
 } from '../system/ports.ts';
 import { beginStep, endStep, type Step } from '../system/single-step.ts';
 import type { GuestEvent, NonRoot } from '../virt/non-root.ts';
+import { Vmx } from '../vmx/vmx.ts';
 import type { CodePage } from './code-cache.ts';
 import { decode } from './decode.ts';
 import { decodeAcross } from './decode-across.ts';
@@ -57,6 +59,8 @@ export class EmulatedCpu extends Context implements SystemCpu {
   cycles = 0;
   delivery: 'host' | 'idt' = 'idt';
   nonRoot: NonRoot | null = null;
+  readonly svm: Svm | undefined;
+  readonly vmx: Vmx | undefined;
   delivering: GuestEvent | undefined = undefined;
   faultAddress = 0 as Lin;
 
@@ -109,6 +113,8 @@ export class EmulatedCpu extends Context implements SystemCpu {
     this.physical = engine.physical;
     this.walker = new Walker(engine.physical, base, profile);
     this.mode = engine.modes.of(this);
+    this.svm = profile.features.has('svm') ? new Svm(this, engine.physical) : undefined;
+    this.vmx = profile.features.has('vmx') ? new Vmx(this, engine.physical) : undefined;
     this.modeChanged();
   }
 
@@ -339,6 +345,9 @@ export class EmulatedCpu extends Context implements SystemCpu {
   inject(e: GuestEvent): void {
     if (injectEvent(this, e) === 'shutdown') this.leaving = RunExit.shutdown;
     this.faulted = false;
+  }
+  setOutside(outside: Outside): void {
+    this.physical.outside = outside;
   }
   flushSpace(space: number): void {
     const asids = this.spaces.get(space);

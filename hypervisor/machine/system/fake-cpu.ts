@@ -43,7 +43,9 @@ export class FakeCpu extends Context implements SystemCpu {
   portInput = 0;
   apic: LocalApic | undefined;
   readonly time = undefined;
-  readonly io: IoPorts = {
+  readonly vmx = undefined;
+  readonly svm = undefined;
+  io: IoPorts = {
     in: (port, size) => {
       this.portLog.push(`in ${port.toString(16)}/${size}`);
       return this.portInput;
@@ -85,6 +87,7 @@ export class FakeCpu extends Context implements SystemCpu {
   inject(e: GuestEvent): void {
     injectEvent(this, e);
   }
+  setOutside(): void {}
   flushSpace(): void {
     this.flushes++;
   }

@@ -2,7 +2,10 @@
 
 import type { Lin } from '../addresses.ts';
 import type { Cpu, RunExit } from '../cpu-api.ts';
+import type { Outside } from '../mmu/physical.ts';
+import type { Svm } from '../svm/svm.ts';
 import type { GuestEvent, NonRoot } from '../virt/non-root.ts';
+import type { Vmx } from '../vmx/vmx.ts';
 import type { CpuProfile } from './cpuid.ts';
 
 /** The I/O port space. Sizes are 1, 2 or 4; values unsigned. */
@@ -82,7 +85,7 @@ export interface SharedTime {
 }
 
 export interface SystemCpu extends Cpu {
-  readonly io: IoPorts;
+  io: IoPorts;
   /** Absent under a hypervisor, which has an APIC of its own. */
   readonly apic: LocalApic | undefined;
   readonly time: SharedTime | undefined;
@@ -96,6 +99,11 @@ export interface SystemCpu extends Cpu {
   /** Asks run() to return this once the instruction at hand is done. Returns true so that handlers can end with it. */
   leave(exit: RunExit): true;
 
+  /** VT-x and SVM, where the profile has them. */
+  readonly vmx: Vmx | undefined;
+  readonly svm: Svm | undefined;
+  /** Makes somebody answer for physical addresses without RAM, on all CPUs of the machine. */
+  setOutside(outside: Outside): void;
   /** The guest of a virtualization extension that runs; null in root operation, and on a CPU that does not virtualize. */
   readonly nonRoot: NonRoot | null;
   /** VM entry and VM exit: to be called when the state of the other side has been loaded. */

@@ -1,0 +1,70 @@
+// RDMSR and WRMSR of an HVM guest (hvm_msr_read_intercept, hvm_msr_write_intercept, xen/arch/x86/hvm/hvm.c; guest_rdmsr, xen/arch/x86/msr.c):
+// the machine's table serves most, on the guest's own registers; here is what a guest may not see or what is virtual.
+
+import type { Hypervisor } from '../core/hypervisor.ts';
+import { HYPERCALL_MSR } from '../core/xen-leaves.ts';
+import { STATE } from '../machine/state.ts';
+import { CR0, EFER } from '../machine/system/bits.ts';
+import { MSR, readMsr, writeMsr } from '../machine/system/msr.ts';
+import type { SystemCpu } from '../machine/system/ports.ts';
+import { hvmProfile } from './cpuid-policy.ts';
+import { placeHypercallPage } from './hypercall-page.ts';
+import type { HvmVcpu } from './vcpu.ts';
+
+const IA32_FEATURE_CONTROL = 0x3a;
+const VMX_FIRST = 0x480;
+const VMX_LAST = 0x4ff;
+const SVM_FIRST = 0xc001_0114;
+const SVM_LAST = 0xc001_0118;
+
+const isApics = (n: number): boolean => n === MSR.IA32_APIC_BASE || n === MSR.IA32_TSC_DEADLINE || (n >= 0x800 && n <= 0x8ff);
+/** The extensions' own, which no guest sees. */
+const isHidden = (n: number): boolean => (n >= VMX_FIRST && n <= VMX_LAST) || (n >= SVM_FIRST && n <= SVM_LAST);
+
+/** Undefined: #GP(0). */
+export function readGuestMsr(h: HvmVcpu, cpu: SystemCpu, n: number): bigint | undefined {
+  if (isApics(n)) return h.apic?.readMsr(n);
+  if (isHidden(n)) return undefined;
+  switch (n) {
+    case HYPERCALL_MSR:
+      return 0n;
+    case IA32_FEATURE_CONTROL:
+      return cpu.profile.vendor === 'GenuineIntel' ? 1n : undefined;
+    case MSR.IA32_EFER:
+      // What SVM itself needs is not the guest's.
+      return cpu.big(STATE.efer) & ~SVME;
+    default:
+      return readMsr(cpu, n);
+  }
+}
+const SVME = 1n << 12n;
+
+/** False: #GP(0). */
+export function writeGuestMsr(hv: Hypervisor, h: HvmVcpu, cpu: SystemCpu, n: number, v: bigint): boolean {
+  h.isDirty = true;
+  if (isApics(n)) return h.apic?.writeMsr(n, v) ?? false;
+  if (isHidden(n)) return false;
+  switch (n) {
+    case HYPERCALL_MSR:
+      return placeHypercallPage(hv, h.vcpu, v);
+    case MSR.IA32_EFER:
+      return writeEfer(h, cpu, v);
+    default:
+      return writeMsr(cpu, n, v);
+  }
+}
+
+/** hvm_set_efer(). */
+function writeEfer(h: HvmVcpu, cpu: SystemCpu, v: bigint): boolean {
+  const { features } = hvmProfile(cpu.profile);
+  let allowed = EFER.LMA;
+  if (features.has('syscall')) allowed |= EFER.SCE;
+  if (features.has('lm')) allowed |= EFER.LME;
+  if (features.has('nx')) allowed |= EFER.NXE;
+  if (v & ~BigInt(allowed)) return false;
+  const old = cpu.lo(STATE.efer);
+  if ((Number(v) ^ old) & EFER.LME && h.cr0 & CR0.PG) return false;
+  cpu.setHalves(STATE.efer, (Number(v) & ~EFER.LMA) | (old & (EFER.LMA | Number(SVME))), 0);
+  h.needsFlush = true;
+  return true;
+}
