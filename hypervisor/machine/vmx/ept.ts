@@ -1,4 +1,4 @@
-// Extended page tables (SDM Vol 3C, 29.3): guest-physical addresses to physical ones, with accessed and dirty flags, page-modification
+// Extended page tables (SDM Vol 3C, 28.3): guest-physical addresses to physical ones, with accessed and dirty flags, page-modification
 // logging, and what an EPT violation or misconfiguration tells.
 //
 // Called on TLB misses, for the data and for every paging structure of the guest's on the way. Entries are read as two halves: no BigInt.
@@ -7,8 +7,9 @@ import type { Lin } from '../addresses.ts';
 import { PF } from '../cpu-api.ts';
 import type { PhysicalMap } from '../mmu/physical.ts';
 import type { SecondLevel } from '../virt/non-root.ts';
+import { EPT_CAP } from './capabilities.ts';
 
-/** Bits of an entry (SDM Vol 3C, Tables 29-1 to 29-7). */
+/** Bits of an entry (SDM Vol 3C, Tables 28-1 to 28-7). */
 export const EPT = {
   read: 1,
   write: 2,
@@ -20,22 +21,23 @@ export const EPT = {
   dirty: 0x200,
 } as const;
 const ACCESS = EPT.read | EPT.write | EPT.execute;
-/** Memory types of leaves: UC, WC, WT, WP, WB (SDM Vol 3C, 29.3.7). The others are a misconfiguration. */
+/** Memory types of leaves: UC, WC, WT, WP, WB (SDM Vol 3C, 28.3.7). The others are a misconfiguration. */
 const MEMORY_TYPES = (1 << 0) | (1 << 1) | (1 << 4) | (1 << 5) | (1 << 6);
 
-/** Bits of the EPT pointer (SDM Vol 3C, Table 25-8). */
+/** Bits of the EPT pointer (SDM Vol 3C, Table 24-9). */
 export const EPTP = { memoryType: 7, walkLengthShift: 3, walkLength: 0x38, accessedDirty: 0x40 } as const;
 
-/** What a processor's EPT can do (IA32_VMX_EPT_VPID_CAP). */
+/** In place of the root's frame number where there is no EPT. */
+export const EPT_POINTER_NONE = -1;
+
+/** What of a processor's capabilities (capabilities.ts) matters to a walk; `ept` has bits of EPT_CAP. */
 export interface EptFeatures {
   readonly physicalBits: number;
-  readonly executeOnly: boolean;
-  readonly pages2m: boolean;
-  readonly pages1g: boolean;
+  readonly ept: number;
 }
 
 /** Why the last translation was refused. */
-export type EptFault = 'none' | 'violation' | 'misconfiguration' | 'pmlFull';
+export type EptFault = 'violation' | 'misconfiguration' | 'pmlFull' | 'apicAccess';
 
 /** Pages that a page-modification log has room for; the index counts down from the last. */
 const PML_ENTRIES = 512;
@@ -52,12 +54,14 @@ export class Ept implements SecondLevel {
   shift = 12;
 
   // Of the last refusal.
-  fault: EptFault = 'none';
-  /** EPT violation: bits 8:0 of the exit qualification. */
+  fault: EptFault = 'violation';
+  /** EPT violation: bits 8:0 of the exit qualification. Access to the APIC page: the offset in it. */
   qualification = 0;
   gpa = 0;
   /** Undefined where no linear address was being translated. */
   lin: Lin | undefined = undefined;
+  access = 0;
+  isTable = false;
 
   /** Reads of EPT entries, since the beginning. */
   references = 0;
@@ -65,8 +69,13 @@ export class Ept implements SecondLevel {
   private readonly physical: PhysicalMap;
   private readonly reservedHigh: number;
   private readonly frameHigh: number;
-  private readonly features: EptFeatures;
+  private readonly executeOnly: boolean;
+  private readonly pages2m: boolean;
+  private readonly pages1g: boolean;
   private root = 0;
+  /** There is no EPT: addresses stay as they are, but for the APIC-access page. */
+  private isIdentity = false;
+  private apicPage = -1;
   private marks = false;
   private log = -1;
   private logIndex: PmlIndex | undefined;
@@ -74,22 +83,39 @@ export class Ept implements SecondLevel {
 
   constructor(physical: PhysicalMap, features: EptFeatures) {
     this.physical = physical;
-    this.features = features;
+    this.executeOnly = (features.ept & EPT_CAP.executeOnly) !== 0;
+    this.pages2m = (features.ept & EPT_CAP.pages2m) !== 0;
+    this.pages1g = (features.ept & EPT_CAP.pages1g) !== 0;
     this.frameHigh = (1 << (features.physicalBits - 32)) - 1;
     this.reservedHigh = 0xfffff & ~this.frameHigh;
   }
 
-  /** Takes an EPT pointer, given as halves, and the address of the page-modification log, -1 for none. */
-  use(lo: number, hi: number, log: number, logIndex: PmlIndex | undefined): void {
+  /**
+   * Takes an EPT pointer, given as halves, the address of the page-modification log and that of the APIC-access page, each -1 for none.
+   * Accesses to the APIC-access page are refused, all of them: none is virtualized here (29.4).
+   */
+  use(lo: number, hi: number, log: number, logIndex: PmlIndex | undefined, apicPage: number): void {
+    this.isIdentity = false;
+    this.apicPage = apicPage;
     this.root = (hi & this.frameHigh) * 0x1_0000_0000 + ((lo & ~0xfff) >>> 0);
     this.marks = (lo & EPTP.accessedDirty) !== 0;
     this.log = log;
     this.logIndex = logIndex;
   }
 
+  /** For a guest without EPT but with an APIC-access page. */
+  useIdentity(apicPage: number): void {
+    this.isIdentity = true;
+    this.apicPage = apicPage;
+  }
+  get rootFrame(): number {
+    return this.root / 4096;
+  }
+
   // Bits 5:3 of the qualification are the AND over the entries used, 0 once one is not present. Read and write are both set for a paging
-  // structure of the guest's when accessed and dirty flags are on: such accesses count as writes (Table 28-7, note 1; 29.3.3.2).
+  // structure of the guest's when accessed and dirty flags are on: such accesses count as writes (Table 27-7, note 1; 28.3.3.2).
   translate(gpa: number, access: number, lin: Lin | undefined, isTable: boolean, update: boolean): number {
+    if (this.isIdentity) return this.identity(gpa, access, lin, isTable, update);
     const wanted = this.wants(access, isTable);
     const { u32, base } = this.physical.ram;
     // 4-level tables translate 48 bits.
@@ -119,13 +145,34 @@ export class Ept implements SecondLevel {
         continue;
       }
       if ((wanted & ~rights) !== 0) return this.violate(gpa, wanted, rights, lin, isTable, update);
+      const size = 2 ** shift;
+      const physical = frame - (frame % size) + (gpa % size);
+      if (this.isApic(physical)) return this.apicAccess(gpa, access, lin, isTable, update);
       if (update && this.marks && !this.mark(depth, (wanted & EPT.write) !== 0, gpa, lin)) return -1;
       this.writable = (rights & EPT.write) !== 0 && (!this.marks || (u32[w]! & EPT.dirty) !== 0);
       this.executable = (rights & EPT.execute) !== 0;
       this.shift = shift;
-      const size = 2 ** shift;
-      return frame - (frame % size) + (gpa % size);
+      return physical;
     }
+  }
+
+  private identity(gpa: number, access: number, lin: Lin | undefined, isTable: boolean, update: boolean): number {
+    if (this.isApic(gpa)) return this.apicAccess(gpa, access, lin, isTable, update);
+    this.writable = true;
+    this.executable = true;
+    this.shift = 12;
+    return gpa;
+  }
+  private isApic(physical: number): boolean {
+    return physical - (physical % 4096) === this.apicPage;
+  }
+  private apicAccess(gpa: number, access: number, lin: Lin | undefined, isTable: boolean, update: boolean): number {
+    if (!update) return -1;
+    this.note('apicAccess', gpa, lin);
+    this.qualification = gpa % 4096;
+    this.access = access;
+    this.isTable = isTable;
+    return -1;
   }
 
   /** Rights that an access needs, as bits 2:0 of an entry. */
@@ -134,19 +181,19 @@ export class Ept implements SecondLevel {
     return access & PF.fetch ? EPT.execute : access & PF.write ? EPT.write : EPT.read;
   }
 
-  /** SDM Vol 3C, 29.3.3.1, of an entry that is present. */
+  /** SDM Vol 3C, 28.3.3.1, of an entry that is present. */
   private isMisconfigured(lo: number, hi: number, shift: number, isLeaf: boolean): boolean {
     const rights = lo & ACCESS;
-    if ((rights & (EPT.read | EPT.write)) === EPT.write || (rights === EPT.execute && !this.features.executeOnly)) return true;
+    if ((rights & (EPT.read | EPT.write)) === EPT.write || (rights === EPT.execute && !this.executeOnly)) return true;
     if (hi & this.reservedHigh) return true;
     if (!isLeaf) return (lo & (shift === 39 ? 0xf8 : 0x78)) !== 0;
     if (!((MEMORY_TYPES >>> ((lo >>> EPT.memoryTypeShift) & 7)) & 1)) return true;
     if (shift === 12) return false;
-    if (!(shift === 21 ? this.features.pages2m : this.features.pages1g)) return true;
+    if (!(shift === 21 ? this.pages2m : this.pages1g)) return true;
     return (lo & (2 ** shift - 1) & ~0xfff) !== 0;
   }
 
-  /** Accessed and dirty flags of the entries used (29.3.5). False: the page-modification log is full, and nothing has been set. */
+  /** Accessed and dirty flags of the entries used (28.3.5). False: the page-modification log is full, and nothing has been set. */
   private mark(depth: number, isWrite: boolean, gpa: number, lin: Lin | undefined): boolean {
     const { u32 } = this.physical.ram;
     const leaf = this.path[depth - 1]!;
@@ -162,7 +209,7 @@ export class Ept implements SecondLevel {
     if (dirties) u32[leaf] = u32[leaf]! | EPT.dirty;
     return true;
   }
-  /** Page-modification logging (29.3.6): before a dirty flag is set. */
+  /** Page-modification logging (28.3.6): before a dirty flag is set. */
   private logWrite(gpa: number): boolean {
     const index = this.logIndex!.get();
     if (index >= PML_ENTRIES) return false;

@@ -1,5 +1,5 @@
 // Why a VM exit happens and what it tells: the basic exit reasons (SDM Vol 3D, appendix C), with the layout of the exit qualification (Vol
-// 3C, 28.2.1) and which of the other information fields mean something. Names are Xen's (EXIT_REASON_...). Facts only: vmx/non-root.ts makes
+// 3C, 27.2.1) and which of the other information fields mean something. Names are Xen's (EXIT_REASON_...). Facts only: vmx/non-root.ts makes
 // the exits, a hypervisor's handlers are a mapped type over this table.
 //
 // Reasons for features that no profile here has are left out: SMM (5, 6), GETSEC, ENCLS, SPP, UMWAIT, TPAUSE, LOADIWKEY and later ones.
@@ -20,7 +20,7 @@ export interface ExitFacts<N extends number, Q extends Bits, L extends boolean, 
   readonly reason: N;
   readonly sdm: string;
   readonly qualification: Q;
-  /** VM-exit instruction length is that of an instruction that the exit came before (for 'sometimes' see the SDM, 28.2.5). */
+  /** VM-exit instruction length is that of an instruction that the exit came before (for 'sometimes' see the SDM, 27.2.5). */
   readonly instructionLength: L;
   readonly fields: readonly F[];
 }
@@ -41,10 +41,10 @@ const exit = <
   instructionLength: (d.instructionLength ?? false) as L,
   fields: d.fields ?? [],
 });
-const instruction = <const N extends number>(reason: N) => exit(reason, { sdm: 'Vol 3C, 26.1.2 and 26.1.3', instructionLength: true });
+const instruction = <const N extends number>(reason: N) => exit(reason, { sdm: 'Vol 3C, 25.1.2 and 25.1.3', instructionLength: true });
 /** Instructions with a memory operand, whose displacement is the qualification. */
 const withOperand = <const N extends number>(reason: N) =>
-  exit(reason, { sdm: 'Vol 3C, Table 28-9 and on', instructionLength: true, fields: ['instruction'], qualification: DISPLACEMENT });
+  exit(reason, { sdm: 'Vol 3C, Table 27-9 and on', instructionLength: true, fields: ['instruction'], qualification: DISPLACEMENT });
 /** The displacement is a whole number, not bits: exits with it are told by their instruction information. */
 const DISPLACEMENT = {} as const;
 /** An NMI that IRET had just unblocked (bit 12) is blocked again by software before it resumes the guest. */
@@ -52,19 +52,19 @@ const NMI_UNBLOCKING = { nmiUnblockedByIret: 12 } as const;
 
 export const VMX_EXIT = {
   EXCEPTION_NMI: exit(0, {
-    sdm: 'Vol 3C, Table 28-1 (#DB); the linear address for #PF',
+    sdm: 'Vol 3C, Table 27-1 (#DB); the linear address for #PF',
     qualification: { breakpoints: [0, 3], registerAccess: 13, singleStep: 14, rtm: 16 },
     instructionLength: true,
     fields: ['interruption'],
   }),
-  EXTERNAL_INTERRUPT: exit(1, { sdm: 'Vol 3C, 28.2.2', fields: ['interruption'] }),
+  EXTERNAL_INTERRUPT: exit(1, { sdm: 'Vol 3C, 27.2.2', fields: ['interruption'] }),
   TRIPLE_FAULT: exit(2),
   INIT: exit(3),
-  SIPI: exit(4, { sdm: 'Vol 3C, 28.2.1', qualification: { vector: [0, 7] } }),
+  SIPI: exit(4, { sdm: 'Vol 3C, 27.2.1', qualification: { vector: [0, 7] } }),
   PENDING_VIRT_INTR: exit(7),
   PENDING_VIRT_NMI: exit(8),
   TASK_SWITCH: exit(9, {
-    sdm: 'Vol 3C, Table 28-2',
+    sdm: 'Vol 3C, Table 27-2',
     instructionLength: true,
     qualification: { selector: [0, 15], source: [30, 31] },
   }),
@@ -85,18 +85,18 @@ export const VMX_EXIT = {
   VMXOFF: instruction(26),
   VMXON: withOperand(27),
   CR_ACCESS: exit(28, {
-    sdm: 'Vol 3C, Table 28-3',
+    sdm: 'Vol 3C, Table 27-3',
     instructionLength: true,
     fields: ['gla'],
     qualification: { cr: [0, 3], type: [4, 5], lmswMemory: 6, gpr: [8, 11], lmswSource: [16, 31] },
   }),
   DR_ACCESS: exit(29, {
-    sdm: 'Vol 3C, Table 28-4',
+    sdm: 'Vol 3C, Table 27-4',
     instructionLength: true,
     qualification: { dr: [0, 2], isRead: 4, gpr: [8, 11] },
   }),
   IO_INSTRUCTION: exit(30, {
-    sdm: 'Vol 3C, Table 28-5',
+    sdm: 'Vol 3C, Table 27-5',
     instructionLength: true,
     fields: ['gla', 'instruction'],
     qualification: { sizeLessOne: [0, 2], isIn: 3, isString: 4, isRep: 5, isImmediate: 6, port: [16, 31] },
@@ -104,21 +104,21 @@ export const VMX_EXIT = {
   MSR_READ: instruction(31),
   MSR_WRITE: instruction(32),
   /** Of a VM entry: nothing of the guest's has been loaded. */
-  INVALID_GUEST_STATE: exit(33, { sdm: 'Vol 3C, 27.8', qualification: { failure: [0, 2] } }),
+  INVALID_GUEST_STATE: exit(33, { sdm: 'Vol 3C, 26.8', qualification: { failure: [0, 2] } }),
   /** Of a VM entry: the number of the entry in the MSR-load area, from 1. */
-  MSR_LOADING: exit(34, { sdm: 'Vol 3C, 27.8', qualification: { entry: [0, 31] } }),
-  MWAIT_INSTRUCTION: exit(36, { sdm: 'Vol 3C, 28.2.1', instructionLength: true, qualification: { isArmed: 0 } }),
+  MSR_LOADING: exit(34, { sdm: 'Vol 3C, 26.8', qualification: { entry: [0, 31] } }),
+  MWAIT_INSTRUCTION: exit(36, { sdm: 'Vol 3C, 27.2.1', instructionLength: true, qualification: { isArmed: 0 } }),
   MONITOR_TRAP_FLAG: exit(37),
   MONITOR_INSTRUCTION: instruction(39),
   PAUSE_INSTRUCTION: instruction(40),
   MCE_DURING_VMENTRY: exit(41),
   TPR_BELOW_THRESHOLD: exit(43),
-  APIC_ACCESS: exit(44, { sdm: 'Vol 3C, Table 28-6', qualification: { offset: [0, 11], type: [12, 15] } }),
-  EOI_INDUCED: exit(45, { sdm: 'Vol 3C, 28.2.1', qualification: { vector: [0, 7] } }),
+  APIC_ACCESS: exit(44, { sdm: 'Vol 3C, Table 27-6', qualification: { offset: [0, 11], type: [12, 15] } }),
+  EOI_INDUCED: exit(45, { sdm: 'Vol 3C, 27.2.1', qualification: { vector: [0, 7] } }),
   ACCESS_GDTR_OR_IDTR: withOperand(46),
   ACCESS_LDTR_OR_TR: withOperand(47),
   EPT_VIOLATION: exit(48, {
-    sdm: 'Vol 3C, Table 28-7',
+    sdm: 'Vol 3C, Table 27-7',
     fields: ['gpa', 'gla'],
     qualification: {
       read: 0,
@@ -133,19 +133,19 @@ export const VMX_EXIT = {
       ...NMI_UNBLOCKING,
     },
   }),
-  EPT_MISCONFIG: exit(49, { sdm: 'Vol 3C, 29.3.3.1', fields: ['gpa'] }),
+  EPT_MISCONFIG: exit(49, { sdm: 'Vol 3C, 28.3.3.1', fields: ['gpa'] }),
   INVEPT: withOperand(50),
   RDTSCP: instruction(51),
   VMX_PREEMPTION_TIMER_EXPIRED: exit(52),
   INVVPID: withOperand(53),
   WBINVD: instruction(54),
   XSETBV: instruction(55),
-  APIC_WRITE: exit(56, { sdm: 'Vol 3C, 28.2.1', qualification: { offset: [0, 11] } }),
-  RDRAND: exit(57, { sdm: 'Vol 3C, Table 28-14', instructionLength: true, fields: ['instruction'] }),
+  APIC_WRITE: exit(56, { sdm: 'Vol 3C, 27.2.1', qualification: { offset: [0, 11] } }),
+  RDRAND: exit(57, { sdm: 'Vol 3C, Table 27-14', instructionLength: true, fields: ['instruction'] }),
   INVPCID: withOperand(58),
   VMFUNC: instruction(59),
-  RDSEED: exit(61, { sdm: 'Vol 3C, Table 28-14', instructionLength: true, fields: ['instruction'] }),
-  PML_FULL: exit(62, { sdm: 'Vol 3C, 28.2.1', qualification: NMI_UNBLOCKING }),
+  RDSEED: exit(61, { sdm: 'Vol 3C, Table 27-14', instructionLength: true, fields: ['instruction'] }),
+  PML_FULL: exit(62, { sdm: 'Vol 3C, 27.2.1', qualification: NMI_UNBLOCKING }),
   XSAVES: withOperand(63),
   XRSTORS: withOperand(64),
 } as const;
@@ -175,11 +175,11 @@ export function decodeBits<Q extends Bits>(layout: Q, value: number): DecodedBit
 export const CR_ACCESS_TYPE = { toCr: 0, fromCr: 1, clts: 2, lmsw: 3 } as const;
 /** TASK_SWITCH qualification, source. */
 export const TASK_SWITCH_SOURCE = { call: 0, iret: 1, jmp: 2, int: 3 } as const;
-/** INVALID_GUEST_STATE qualification (SDM Vol 3C, 27.8). */
+/** INVALID_GUEST_STATE qualification (SDM Vol 3C, 26.8). */
 export const ENTRY_FAILURE_QUALIFICATION = { other: 0, pdptes: 2, nmi: 3, linkPointer: 4 } as const;
 
 /**
- * VM-exit and VM-entry interruption information and IDT-vectoring information (SDM Vol 3C, Tables 25-16 and 25-18, 28-8): the type is
+ * VM-exit and VM-entry interruption information and IDT-vectoring information (SDM Vol 3C, Tables 24-16 and 24-17): the type is
  * EVENT_TYPE of virt/non-root.ts.
  */
 export const INTERRUPTION = { vector: [0, 7], type: [8, 10], hasErrorCode: 11, nmiUnblockedByIret: 12, valid: 31 } as const;
@@ -187,7 +187,7 @@ export const INTERRUPTION_TYPE_SHIFT = 8;
 export const INTERRUPTION_HAS_ERROR = 1 << 11;
 export const INTERRUPTION_VALID = 0x8000_0000;
 
-/** VM-exit instruction information, all its forms in one (SDM Vol 3C, Tables 28-9 to 28-15). */
+/** VM-exit instruction information, all its forms in one (SDM Vol 3C, Tables 27-9 to 27-15). */
 export const INSTRUCTION_INFORMATION = {
   scaling: [0, 1],
   reg1: [3, 6],
