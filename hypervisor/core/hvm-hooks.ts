@@ -12,7 +12,10 @@ import type { Gfn } from './ids.ts';
 import type { P2mType } from './p2m.ts';
 import type { Vcpu } from './vcpu.ts';
 
-/** Registers of an HVM vCPU: struct hvm_hw_cpu (public/arch-x86/hvm/save.h). For cold paths: it is full of bigints. */
+/**
+ * Registers of an HVM vCPU: struct hvm_hw_cpu (public/arch-x86/hvm/save.h), except that access rights (*_arbytes) are as the machine's
+ * segment registers have them (machine/state.ts, SEG: bytes 5 and 6 of a descriptor) and not packed. For cold paths: it is full of bigints.
+ */
 export type HvmCpuState = Infer<typeof hvm_hw_cpu>;
 
 /** How a vCPU translates linear addresses now (guest_walk_tables' inputs). The object is the vCPU's own and is overwritten by the next call. */

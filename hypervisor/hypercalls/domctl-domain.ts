@@ -112,7 +112,7 @@ const hypercallInit: DomctlOp = (c, d, at) =>
     if (mfn === INVALID_MFN) return -XEN_EACCES;
     if (vcpu !== undefined) {
       const page = new Uint8Array(4096);
-      c.hv.pv.writeHypercallPage(c.hv, vcpu, page);
+      c.hv.hooksOf(vcpu).writeHypercallPage(c.hv, vcpu, page);
       c.hv.ram.writeBytes(mfnToMaddr(mfn), page);
     }
     putWritableFrame(c.hv, mfn);

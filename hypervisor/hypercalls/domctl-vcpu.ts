@@ -31,6 +31,8 @@ const setContext: DomctlOp = (c, d, at) =>
   control(c, xen_domctl_vcpucontext, at, ({ vcpu, ctxt }) => {
     const v = d.vcpus[vcpu];
     if (d === c.domain || v === undefined) return -XEN_EINVAL;
+    // HVM vCPUs have their context by sethvmcontext.
+    if (ctxt !== 0 && v.hvm !== null) return -XEN_EINVAL;
     if (ctxt === 0) {
       v.isInitialised = false;
       v.isDown = true;
@@ -51,6 +53,7 @@ const getContext: DomctlOp = (c, d, at) =>
     const v = d.vcpus[vcpu];
     if (d === c.domain || v === undefined) return -XEN_EINVAL;
     if (!v.isInitialised) return -XEN_ENODATA;
+    if (v.hvm !== null) return -XEN_EINVAL;
     return c.guest.copyTo(ctxt, c.hv.pv.saveGuestContext(c.hv, v)) ? 0 : -XEN_EFAULT;
   });
 
@@ -98,6 +101,7 @@ const sendTrigger: DomctlOp = (c, d, at) =>
     if (vcpu >= d.maxVcpus) return -XEN_EINVAL;
     const v = d.vcpus[vcpu];
     if (v === undefined) return -XEN_ESRCH;
+    if (v.hvm !== null) return c.hv.hvm.sendTrigger(c.hv, v, trigger);
     if (trigger !== XEN_DOMCTL_SENDTRIGGER_NMI) return -XEN_ENOSYS;
     if (!v.pv.nmiPending) {
       v.pv.nmiPending = true;

@@ -14,6 +14,7 @@ import {
 import type { HypercallHandler } from './context.ts';
 import { createDomainOp, getDomainInfoOp } from './domctl-create.ts';
 import { DOMAIN_OPS } from './domctl-domain.ts';
+import { HVM_OPS } from './domctl-hvm.ts';
 import { SAVE_OPS } from './domctl-save.ts';
 import { VCPU_OPS } from './domctl-vcpu.ts';
 
@@ -35,6 +36,6 @@ export const domctl: HypercallHandler = (c) => {
   const d = c.hv.domain(domid);
   if (d === undefined) return -XEN_ESRCH;
   if (!c.domain.isPrivileged) return -XEN_EPERM;
-  const handler = DOMAIN_OPS[cmd] ?? VCPU_OPS[cmd] ?? SAVE_OPS[cmd];
+  const handler = DOMAIN_OPS[cmd] ?? VCPU_OPS[cmd] ?? SAVE_OPS[cmd] ?? HVM_OPS[cmd];
   return handler === undefined ? -XEN_ENOSYS : handler(c, d, at);
 };

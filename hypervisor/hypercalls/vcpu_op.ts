@@ -17,6 +17,7 @@ import {
   VCPUOP_stop_periodic_timer,
   VCPUOP_stop_singleshot_timer,
   VCPUOP_up,
+  vcpu_hvm_context,
   vcpu_info,
   vcpu_register_runstate_memory_area,
   vcpu_register_time_memory_area,
@@ -25,6 +26,7 @@ import {
   vcpu_set_periodic_timer,
   vcpu_set_singleshot_timer,
   vcpu_time_info,
+  XEN_DOMCTL_SENDTRIGGER_NMI,
   XEN_EEXIST,
   XEN_EFAULT,
   XEN_EINVAL,
@@ -43,15 +45,28 @@ import { vcpuPendingSelAt } from '../core/shared-info.ts';
 import type { Vcpu } from '../core/vcpu.ts';
 import type { HypercallContext, HypercallHandler } from './context.ts';
 import { guestContextSize } from './guest-context.ts';
+import { hvmContextToCpuState } from './hvm-vcpu-context.ts';
 
 /** STIME_DELTA_MAX: periods beyond it would overflow Xen's timer arithmetic. */
 const STIME_DELTA_MAX = 2 ** 62;
 
 type VcpuOp = (c: HypercallContext, v: Vcpu, arg: number) => number;
 
+/** arch_initialise_vcpu(). */
+function initialiseHvm(c: HypercallContext, v: Vcpu, arg: number): number {
+  const context = c.guest.readStruct(vcpu_hvm_context, arg);
+  if (context === null) return -XEN_EFAULT;
+  if (v.isInitialised) return -XEN_EEXIST;
+  const state = hvmContextToCpuState(context);
+  const rc = state === null ? -XEN_EINVAL : c.hv.hvm.loadCpu(c.hv, v, state);
+  if (rc === 0) v.isInitialised = true;
+  return rc;
+}
+
 const initialise: VcpuOp = (c, v, arg) => {
   // A vCPU beyond the 32 of shared_info must have registered its vcpu_info first.
   if (c.hv.dummyVcpuInfo !== INVALID_MFN && v.vcpuInfo === mfnToMaddr(c.hv.dummyVcpuInfo)) return -XEN_EINVAL;
+  if (v.hvm !== null) return initialiseHvm(c, v, arg);
   const bytes = c.guest.copyFrom(arg, guestContextSize(c.abi));
   if (bytes === null) return -XEN_EFAULT;
   if (v.isInitialised) return -XEN_EEXIST;
@@ -150,6 +165,7 @@ const registerVcpuInfo: VcpuOp = (c, v, arg) => {
 
 const sendNmi: VcpuOp = (c, v, arg) => {
   if (arg !== 0) return -XEN_EINVAL;
+  if (v.hvm !== null) return c.hv.hvm.sendTrigger(c.hv, v, XEN_DOMCTL_SENDTRIGGER_NMI);
   if (!v.pv.nmiPending) {
     v.pv.nmiPending = true;
     c.hv.kick(v);

@@ -1,4 +1,4 @@
-// hvm/hvm_vcpu.h: the state in which VCPUOP_initialise starts an HVM vCPU. Access rights (*_ar) are those of hvm_hw_cpu.
+// hvm/hvm_vcpu.h: the state in which VCPUOP_initialise starts an HVM vCPU. Access rights (*_ar) are packed as hvm_hw_cpu's.
 import { array } from '../../layout/array.ts';
 import { u16, u32, u64 } from '../../layout/scalars.ts';
 import { struct, union } from '../../layout/struct.ts';

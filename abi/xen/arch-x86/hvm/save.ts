@@ -39,7 +39,7 @@ export const hvm_save_header = struct('hvm_save_header', { magic: u32, version: 
 
 export const XEN_X86_FPU_INITIALISED = 1;
 
-/** Registers of one vCPU. `*_arbytes` are access rights as a VMCS has them: descriptor bytes 5 and 6, the limit's nibble left out. */
+/** Registers of one vCPU. `*_arbytes` are access rights packed into 12 bits as a VMCB has them: type, S, DPL, P, then AVL, L, DB, G. */
 export const hvm_hw_cpu = struct('hvm_hw_cpu', {
   /** FXSAVE image. */
   fpu_regs: bytes(512),
