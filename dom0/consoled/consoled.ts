@@ -24,9 +24,12 @@ export type OpenConsoleLog = (name: string) => ConsoleSink | null;
 /** The number under which consoled has COM1 of an HVM domain: above those of PV consoles. */
 export const SERIAL_DEVID = 0x1000;
 
-/** xenconsoled's guest-<name>.log; what is no part of a file name is replaced. Further consoles have their number added. */
+/** A domain's name as part of a file's: what can be none is replaced. */
+export const asFileName = (name: string): string => name.replaceAll(/[^\w.+-]/g, '_');
+
+/** xenconsoled's guest-<name>.log. Further consoles have their number added. */
 export const logFileName = (console: DomainConsole): string => {
-  const name = console.domainName.replaceAll(/[^\w.+-]/g, '_') || `domain-${console.domid}`;
+  const name = asFileName(console.domainName) || `domain-${console.domid}`;
   return `guest-${name}${console.devid === 0 ? '' : console.devid === SERIAL_DEVID ? '-serial' : `-${console.devid}`}.log`;
 };
 

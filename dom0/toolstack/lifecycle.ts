@@ -37,6 +37,7 @@ import type { Decompressors } from './decompress/index.ts';
 import { addDevice, listDevices, removeDevice } from './device.ts';
 import { devicesOf } from './device-config.ts';
 import { buildPvDomain, type DomainLimits, type NamedBytes } from './domain-builder.ts';
+import { dumpCore } from './dump-core.ts';
 import { removeDomainNodes, writeDom0Nodes, writeDomainNodes } from './lifecycle-store.ts';
 import type { StreamReader } from './migration-stream.ts';
 import { withReturnCode } from './pv-context.ts';
@@ -127,6 +128,11 @@ export class Toolstack {
   /** The domain image of a domain that has suspended, a record at a time. Throws DomainBuildError. */
   save(domain: LiveDomain): Generator<Uint8Array, void> {
     return savePvDomain(this.privcmd, domain.domid, domain.config.name);
+  }
+
+  /** The pieces of a core file, of the domain as it is while they are taken. Throws DomainBuildError and HypercallError. */
+  dumpCore(domain: LiveDomain): Generator<Uint8Array, void> {
+    return dumpCore(this.privcmd, domain.domid, domain.config.name);
   }
 
   /**

@@ -93,6 +93,7 @@ export async function create(args: string[], observe?: (machine: Machine) => voi
     },
     outputs,
     note: complain,
+    coreFolder: '.',
     services: { openStore: disks.open, netback: options.netback, blkback: options.blkback },
     observe: (host) => {
       if (startTrace !== null) endTrace = startTrace(host);

@@ -16,7 +16,7 @@ const TEXT = `Usage: ringworld COMMAND [ARGUMENTS]
 With a host, as xl has them ('COMMAND -h' tells more; --socket PATH, or RINGWORLD_SOCKET, names another host's socket):
   list, vm-list, domid, domname, uptime, top    what there is
   console, sysrq, trigger                       talk to a domain
-  shutdown, reboot, destroy, pause, unpause, rename, save, restore
+  shutdown, reboot, destroy, pause, unpause, rename, save, restore, dump-core
   mem-set, mem-max, vcpu-list, vcpu-set, vcpu-pin, sched-credit
   block-attach, block-list, block-detach, network-attach, network-list, network-detach
   screenshot, send-key                          a domain's frame buffer as PNG, and its keyboard (vfb=)

@@ -73,6 +73,7 @@ export interface HostCalls {
   detach: { args: { domain: Qualifier; type: string; devid: number; force: boolean }; reply: { done: boolean } };
   deviceCounts: { args: Record<string, never>; reply: DeviceCounts[] };
   save: { args: { domain: Qualifier; file: string; after: 'destroy' | 'resume' | 'pause' }; reply: { bytes: number } };
+  dumpCore: { args: { domain: Qualifier; file: string }; reply: { bytes: number } };
   restore: { args: { file: string; paused: boolean; name: string | null }; reply: { domid: number; name: string } };
   netList: { args: Record<string, never>; reply: BridgeListing[] };
   /** Events are the bytes of a pcapng file; ends when it is taken back. Target: a bridge, DOMAIN/DEVID, or all. */

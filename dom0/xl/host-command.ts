@@ -27,6 +27,7 @@ export const HOST_USAGE: Usage = {
     epoch: { text: "the machine's wall clock when it is switched on, seconds since 1970 (the host's)", value: true },
     daemon: { text: 'return when the machine is up, and leave it running' },
     'log-dir': { text: 'a folder in which each console is logged (guest-NAME.log)', value: true },
+    'dump-dir': { text: 'a folder for the cores of domains with on_crash="coredump-...": NAME.core (the current one)', value: true },
     log: { text: "with --daemon: a file for the host's messages (beside the socket)", value: true },
     stop: { text: 'end the host that is running' },
     'disk-model': { text: 'how long disks take whose setting has no model=: ideal, nvme, hdd', value: true },
@@ -64,6 +65,7 @@ export async function hostCommand(args: string[]): Promise<number> {
     host.hv.console.onLine = (line) => void process.stderr.write(`${line}\n`);
   }
   const machine = new HostMachine(host, flags.has('quiet') ? () => {} : say, storage);
+  machine.coreFolder = values.get('dump-dir') ?? machine.coreFolder;
   const logs = values.get('log-dir') ?? null;
   if (logs !== null) host.toolstack.consoled.openLog = consoleLogs(logs);
   const channels = new ChannelSockets(host.toolstack.consoled, () => machine.poke(), say);

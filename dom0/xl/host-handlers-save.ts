@@ -1,4 +1,4 @@
-// Saving domains to files and restoring them (libxl_dom_suspend.c; tools/xl/xl_saverestore.c). The machine goes on meanwhile: a domain is
+// Saving domains to files and restoring them (libxl_dom_suspend.c; tools/xl/xl_saverestore.c), and cores of them. The machine goes on meanwhile: a domain is
 // written and read a piece at a time.
 import { closeSync, openSync, readSync, unlinkSync, writeSync } from 'node:fs';
 import { domid } from '@ringworld/abi';
@@ -15,6 +15,7 @@ import { ConsoleHub } from './host-console.ts';
 import type { DomainDisks } from './host-disks.ts';
 import { type Handlers, residentOf } from './host-handlers.ts';
 import type { HostMachine, Resident } from './host-machine.ts';
+import { writeCore } from './node-core.ts';
 import { readInputFile } from './node-files.ts';
 import { ConsoleOutput } from './output.ts';
 import { UserError, XlError } from './user-error.ts';
@@ -123,7 +124,7 @@ const filesLater = (config: DomainConfig): DomainFiles => ({
   },
 });
 
-export const saveHandlers: Handlers<'save' | 'restore'> = {
+export const saveHandlers: Handlers<'save' | 'restore' | 'dumpCore'> = {
   save: async (m, { args }) => {
     const resident = residentOf(m, args);
     const file = args.string('file');
@@ -153,6 +154,16 @@ export const saveHandlers: Handlers<'save' | 'restore'> = {
       throw e;
     } finally {
       closeSync(fd);
+    }
+  },
+
+  dumpCore: (m, { args }) => {
+    const { live } = residentOf(m, args);
+    try {
+      return { bytes: writeCore(m.host.toolstack, live, args.string('file')) };
+    } catch (e) {
+      if (e instanceof UserError) throw new XlError(`core dump failed: ${e.message}`);
+      throw e;
     }
   },
 

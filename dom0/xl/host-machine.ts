@@ -11,6 +11,7 @@ import type { Guest } from './create-options.ts';
 import type { Host } from './host.ts';
 import { ConsoleHub } from './host-console.ts';
 import { DomainDisks } from './host-disks.ts';
+import { dumpAtEnd } from './node-core.ts';
 import { HostNet } from './node-net.ts';
 import { ConsoleOutput } from './output.ts';
 import { type OutsideWorld, pump } from './pump.ts';
@@ -38,6 +39,8 @@ export class HostMachine {
   readonly net: HostNet;
   /** By domain id. */
   readonly residents = new Map<number, Resident>();
+  /** Where cores of domains go that crash with on_crash="coredump-destroy" or -restart. */
+  coreFolder = '.';
   /** Told of what happens to domains. */
   readonly listeners = new Set<(event: DomainEvent) => void>();
   private readonly note: (line: string) => void;
@@ -172,7 +175,7 @@ export class HostMachine {
     const why = reason === 'crash' || reason === 'watchdog' ? `: ${this.reasonOf(resident)}` : '';
     const action = actionFor(resident.guest.config, reason);
     this.note(`${who} has shut down: ${reason}${why}; action: ${action}`);
-    if (action.startsWith('coredump')) this.note(`${action}: no core is written: not supported yet`);
+    if (action.startsWith('coredump')) dumpAtEnd(this.host.toolstack, live, this.coreFolder, this.note);
     if (action === 'preserve') return;
     if (!restarts(action)) {
       this.remove(resident, null);

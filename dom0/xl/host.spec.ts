@@ -1,10 +1,14 @@
 // The host with a real small machine, and the commands against it through its socket: what they print, and what they end with when they
 // are used wrongly.
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { domid } from '@ringworld/abi';
 import { buildHello64 } from '@ringworld/guests';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { parseElf } from '../toolstack/elf.ts';
+import { publishP2m } from '../toolstack/testing/publish-p2m.ts';
+import type { DomainConfig } from '../toolstack/xlcfg.ts';
 import type { Environment } from './commands/options.ts';
 import { HOST_COMMANDS } from './commands/table.ts';
 import { demoGuest } from './demo.ts';
@@ -52,12 +56,13 @@ async function xl(name: string, ...args: string[]): Promise<{ code: number; out:
   }
 }
 
-/** A hello guest under a name; paused it stays as it was built. */
-async function guest(name: string, paused: boolean): Promise<number> {
+/** A hello guest under a name; paused it stays as it was built. `settings` in place of what it has otherwise. */
+async function guest(name: string, paused: boolean, settings: Partial<DomainConfig> = {}): Promise<number> {
   const made = demoGuest(name, buildHello64());
   const client = (await connectHost(path))!;
   try {
-    return (await client.call('create', { guest: { ...made, config: { ...made.config, onPoweroff: 'preserve' } }, paused })).domid;
+    return (await client.call('create', { guest: { ...made, config: { ...made.config, onPoweroff: 'preserve', ...settings } }, paused }))
+      .domid;
   } finally {
     client.close();
   }
@@ -95,6 +100,52 @@ test('a console shows what was said while nobody looked, to the first who looks'
   client.close();
 });
 
+describe('cores', () => {
+  /** As its kernel would have it: it says where its table of frames is. */
+  function published(id: number): void {
+    const { privcmd } = machine.host.toolstack;
+    const { config } = machine.residents.get(id)!.guest;
+    publishP2m(privcmd, { domid: domid(id), kernel: buildHello64(), memoryMiB: config.memoryMiB });
+  }
+  const pagesIn = (file: string) => parseElf(file, readFileSync(file)).sections.find((s) => s.name === '.xen_pages')!.data.length / 4096;
+
+  test('dump-core writes one and leaves the domain as it is', async () => {
+    const id = await guest('dumped', true);
+    published(id);
+    const file = join(dir, 'my.core');
+    expect(await xl('dump-core', 'dumped', file)).toEqual({ code: 0, out: '', err: '' });
+    expect(pagesIn(file)).toBe(16 * 256);
+    expect((await xl('list', 'dumped')).out).toMatch(/ --p--- /);
+    await xl('destroy', 'dumped');
+  });
+
+  test('an action coredump-... writes one, and goes on also where it cannot', async () => {
+    machine.coreFolder = dir;
+    for (const [name, isPublished] of [
+      ['dies-1', true],
+      ['dies-2', false],
+    ] as const) {
+      notes.length = 0;
+      const id = await guest(name, true, { onPoweroff: 'coredump-destroy' });
+      if (isPublished) published(id);
+      const file = join(dir, `${name}.core`);
+      const client = (await connectHost(path))!;
+      const end = client.call('waitForEnd', { domid: id });
+      await xl('unpause', name);
+      expect(await end).toEqual({ reason: 0 });
+      client.close();
+      expect((await xl('list', name)).code).toBe(1);
+      expect(notes).toEqual([
+        `domain ${id} (${name}) has shut down: poweroff; action: coredump-destroy`,
+        `dumping core to ${file}`,
+        ...(isPublished ? [] : [`core dump failed: ${name}: the guest says that it has 0 frames`]),
+      ]);
+      expect(existsSync(file)).toBe(isPublished);
+      if (isPublished) expect(pagesIn(file)).toBe(16 * 256);
+    }
+  });
+});
+
 test('vCPUs are listed and pinned, weights kept', async () => {
   await guest('cpus', true);
   expect(await xl('vcpu-pin', 'cpus', '0', '1')).toEqual({ code: 0, out: '', err: '' });
@@ -128,7 +179,10 @@ describe('what cannot be is said in xl’s words', () => {
     ['destroy pause unpause shutdown reboot console vcpu-list block-list network-list'.split(' '), ['foo']],
     ['rename mem-set mem-max vcpu-set sysrq trigger block-detach network-detach'.split(' '), ['foo', '1']],
     [['vcpu-pin'], ['foo', '0', '0']],
-    [['save'], ['foo', '/tmp/x']],
+    [
+      ['save', 'dump-core'],
+      ['foo', '/tmp/x'],
+    ],
     [['sched-credit'], ['-d', 'foo']],
     [['block-attach'], ['foo', 'x.img,raw,xvda']],
     [['destroy', 'pause', 'vcpu-list'], ['4711']],
@@ -171,6 +225,8 @@ describe('what cannot be is said in xl’s words', () => {
     [['block-attach', 'there', 'x.img,raw,nonsense'], /^ringworld: .*nonsense/],
     [['save', 'there', '/nonexistent/x'], /Failed to open temp file \/nonexistent\/x for writing: ENOENT\n$/],
     [['save', 'there', join(tmpdir(), 'ringworld-none.save')], /domain \d+ is paused: its kernel cannot suspend\nFailed to save domain/],
+    [['dump-core', 'there', '/nonexistent/x'], 'core dump failed: /nonexistent/x: cannot be written: no such file\n'],
+    [['dump-core', 'there', join(tmpdir(), 'ringworld-none.core')], 'core dump failed: there: the guest says that it has 0 frames\n'],
     [['restore', '/nonexistent/x'], /cannot open saved domain \/nonexistent\/x: ENOENT\n$/],
     [['top', '-d', 'x'], 'top: x is not a usable number\n'],
   ])('%j', async (args, message) => {

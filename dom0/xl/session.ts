@@ -4,6 +4,7 @@ import { actionFor, type LiveDomain, restarts } from '../toolstack/lifecycle.ts'
 import type { BackendServices } from './backends.ts';
 import type { Guest } from './create-options.ts';
 import { type Host, switchOn } from './host.ts';
+import { dumpAtEnd } from './node-core.ts';
 import type { ConsoleOutput } from './output.ts';
 import { type OutsideWorld, pump } from './pump.ts';
 import { counts, type DomainReport, type ExitReason, type MachineReport, machineReport, vcpuReports } from './report.ts';
@@ -22,6 +23,8 @@ export interface SessionOptions {
   readonly outputs: readonly ConsoleOutput[];
   /** One line for standard error. */
   readonly note: (line: string) => void;
+  /** Where cores of domains go; without it none are written. */
+  readonly coreFolder?: string;
   /** What the host has for backends. */
   readonly services?: BackendServices;
   /** Gets the hypervisor's log, where somebody wants it. */
@@ -166,7 +169,11 @@ export class Session {
     const action = actionFor(live.config, reason);
     const report = this.report(seat, reason);
     this.tell(seat, report);
-    if (action.startsWith('coredump')) this.options.note(`${action}: no core is written: not supported yet`);
+    if (action.startsWith('coredump')) {
+      const { coreFolder, note } = this.options;
+      if (coreFolder === undefined) note(`${action}: no core is written`);
+      else dumpAtEnd(this.host.toolstack, live, coreFolder, note);
+    }
     if (!restarts(action)) {
       seat.output.finish();
       this.reports.set(seat, report);

@@ -1,5 +1,6 @@
-// Commands that do something to a domain as a whole: destroy, pause, unpause, rename, shutdown, reboot, sysrq, trigger
+// Commands that do something to a domain as a whole: destroy, pause, unpause, rename, dump-core, shutdown, reboot, sysrq, trigger
 // (tools/xl/xl_vmcontrol.c, xl_misc.c).
+import { resolve } from 'node:path';
 import {
   XEN_DOMCTL_SENDTRIGGER_INIT,
   XEN_DOMCTL_SENDTRIGGER_NMI,
@@ -46,6 +47,20 @@ export const rename = command(
   { name: 'rename', synopsis: '<Domain> <NewDomainName>', about: 'Rename a domain.', needs: 2, most: 2 },
   async (host, { rest }) => {
     await host.call('rename', { domain: rest[0]!, name: rest[1]! });
+    return 0;
+  },
+);
+
+export const dumpCore = command(
+  {
+    name: 'dump-core',
+    synopsis: '<Domain> <filename>',
+    about: "Core dump a domain: its memory and registers of one moment, in Xen's ELF format. The domain goes on afterwards.",
+    needs: 2,
+    most: 2,
+  },
+  async (host, { rest }) => {
+    await host.call('dumpCore', { domain: rest[0]!, file: resolve(rest[1]!) });
     return 0;
   },
 );

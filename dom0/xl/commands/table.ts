@@ -27,6 +27,7 @@ export const HOST_COMMANDS: Readonly<Record<string, () => Promise<Loaded>>> = {
   pause: async () => (await control()).pause,
   unpause: async () => (await control()).unpause,
   rename: async () => (await control()).rename,
+  'dump-core': async () => (await control()).dumpCore,
   shutdown: async () => (await control()).shutdown,
   reboot: async () => (await control()).reboot,
   sysrq: async () => (await control()).sysrq,
