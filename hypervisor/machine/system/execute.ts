@@ -8,6 +8,7 @@ import type { Decoded } from '../isa/decoded.ts';
 import { formsOf } from '../isa/forms.ts';
 import type { AnyInsn, Check } from '../isa/insn.ts';
 import { svmHandlers } from '../svm/instructions.ts';
+import { vmxHandlers } from '../vmx/instructions.ts';
 import { EXC } from './bits.ts';
 import { controlHandlers } from './control.ts';
 import { debugHandlers } from './debug.ts';
@@ -53,6 +54,7 @@ export const HANDLERS: ReadonlyMap<string, Handler> = new Map<string, Handler>(
     sse4Handlers,
     syscallHandlers,
     timeHandlers,
+    vmxHandlers,
     arithmeticHandlers,
     functionHandlers,
     moveHandlers,

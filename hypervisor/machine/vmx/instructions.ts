@@ -17,9 +17,6 @@ import { VM_ERROR, VM_FAIL_INVALID, VM_SUCCEED, type VmResult } from './results.
 import type { Vmcs } from './vmcs.ts';
 import type { Vmx } from './vmx.ts';
 
-/** The extension of a processor, where the machine has given it one. */
-export const vmxOf = (cpu: SystemCpu & { readonly vmx?: Vmx | undefined }): Vmx | undefined => cpu.vmx;
-
 type Body = (cpu: SystemCpu, vmx: Vmx, d: Decoded) => boolean;
 type Handler = (cpu: SystemCpu, d: Decoded) => boolean;
 
@@ -51,7 +48,7 @@ function exit(vmx: Vmx, cpu: SystemCpu, d: Decoded, reason: number, at = -1, oth
 const always =
   (reason: number, body: Body, at = -1, other = -1): Handler =>
   (cpu, d) => {
-    const vmx = vmxOf(cpu);
+    const { vmx } = cpu;
     if (!usable(cpu, vmx)) return false;
     if (cpu.nonRoot === vmx.guest) return exit(vmx, cpu, d, reason, at, other);
     return cpu.cpl > 0 ? gp0(cpu) : body(cpu, vmx, d);
@@ -75,7 +72,7 @@ const IA32_FEATURE_CONTROL = 0x3a;
 const LOCKED_AND_ON = 5n;
 
 function vmxon(cpu: SystemCpu, d: Decoded): boolean {
-  const vmx = vmxOf(cpu);
+  const { vmx } = cpu;
   const compatibility = isLongMode(cpu) && !(cpu.segAttributes(CS) & SEG.l);
   if (!vmx || !(cpu.lo(STATE.cr0) & CR0.PE) || !(cpu.lo(STATE.cr4) & CR4.VMXE) || isVm86(cpu) || compatibility) return cpu.fault(EXC.UD);
   if (cpu.nonRoot === vmx.guest) return exit(vmx, cpu, d, VMX_EXIT.VMXON.reason, 0);
@@ -117,7 +114,7 @@ const fieldAt = (vmx: Vmx, e: { readonly lo: number; readonly hi: number }): Fie
   e.hi === 0 ? vmx.field(e.lo) : undefined;
 
 function vmread(cpu: SystemCpu, d: Decoded): boolean {
-  const vmx = vmxOf(cpu);
+  const { vmx } = cpu;
   if (!usable(cpu, vmx)) return false;
   const e = encodingOperand(cpu, d, 1);
   let vmcs: Vmcs | null | undefined = vmx.current ?? null;
@@ -135,7 +132,7 @@ function vmread(cpu: SystemCpu, d: Decoded): boolean {
 }
 
 function vmwrite(cpu: SystemCpu, d: Decoded): boolean {
-  const vmx = vmxOf(cpu);
+  const { vmx } = cpu;
   if (!usable(cpu, vmx)) return false;
   const e = encodingOperand(cpu, d, 0);
   let vmcs: Vmcs | null | undefined = vmx.current ?? null;
@@ -190,7 +187,7 @@ const invvpid: Body = (cpu, vmx, d) => {
   return report(cpu, d, vmx.invvpid(typeOperand(cpu, d), view.getUint16(0, true), isCanonical(lin) ? lin : (Number.NaN as Lin)));
 };
 function vmfunc(cpu: SystemCpu, d: Decoded): boolean {
-  const vmx = vmxOf(cpu);
+  const { vmx } = cpu;
   if (!vmx || cpu.nonRoot !== vmx.guest || !(vmx.guest.secondary & SECONDARY.enableVmFunctions)) return cpu.fault(EXC.UD);
   if (vmx.vmfunc(cpu.regLo(RAX) >>> 0, cpu.regLo(RCX))) return next(cpu, d);
   return exit(vmx, cpu, d, VMX_EXIT.VMFUNC.reason);
