@@ -22,7 +22,8 @@ import {
 import { VMCS } from '../machine/vmx/fields.ts';
 import { savePdptes, saveRegisters } from '../machine/vmx/guest-state.ts';
 import { Vmcs } from '../machine/vmx/vmcs.ts';
-import { INVEPT, INVVPID, VM_SUCCEED, type VmResult } from '../machine/vmx/vmx.ts';
+import { VM_SUCCEED, type VmResult } from '../machine/vmx/results.ts';
+import { INVEPT, INVVPID } from '../machine/vmx/vmx.ts';
 import { stateOf } from './domain.ts';
 import * as body from './intercepts.ts';
 import type { HvmVcpu } from './vcpu.ts';
@@ -177,7 +178,7 @@ export class VmxOps implements VirtOps {
     this.constructHost(vmcs);
   }
   private constructHost(vmcs: Vmcs): void {
-    vmcs.writeLin(VMCS.HOST_CR0, CR0.PE | CR0.MP | CR0.ET | CR0.NE | CR0.WP | CR0.AM | CR0.PG);
+    vmcs.writeLin(VMCS.HOST_CR0, (CR0.PE | CR0.MP | CR0.ET | CR0.NE | CR0.WP | CR0.AM | CR0.PG) >>> 0);
     vmcs.writeLin(VMCS.HOST_CR4, CR4.PAE | CR4.VMXE | CR4.OSFXSR | CR4.PGE);
     vmcs.writeLin(VMCS.HOST_CR3, 0x1000);
     vmcs.setBig(VMCS.HOST_EFER, 0xd01n);
