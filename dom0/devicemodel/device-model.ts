@@ -11,7 +11,7 @@ import type { CreatePlatform, DmBoard, DriveSpec, IrqLine, PciConfig, Platform, 
 import { DmOp, type DmOpHost } from './dm-op.ts';
 import { type DriveHost, driveStore } from './drive-store.ts';
 import { GuestMemory } from './guest-memory.ts';
-import { IoSpace } from './io-space.ts';
+import { IoSpace, ones } from './io-space.ts';
 import { IoreqHandler } from './ioreq-handler.ts';
 import { IoreqServer, type IoreqServerHost, type IoreqStatistics } from './ioreq-server.ts';
 import { NicPort } from './nic-port.ts';
@@ -116,7 +116,8 @@ export class DeviceModel {
   private readonly config: DeviceModelConfig;
   private readonly dmOp: DmOp;
   private readonly server: IoreqServer;
-  private readonly memory: GuestMemory;
+  /** The domain's memory. */
+  readonly memory: GuestMemory;
   private readonly space: IoSpace;
   private readonly timeline: DmTimeline;
   private readonly ports: NicPort[];
@@ -192,6 +193,14 @@ export class DeviceModel {
     this.memory.invalidate();
     this.dmOp.close();
   }
+
+  /** Configuration accesses before there is a CPU that makes them (toolstack/hvm-firmware-pci.ts). */
+  readonly pciAccess = {
+    read: (devfn: number, at: number, size: number): number => this.platform.pci(devfn >>> 3, devfn & 7)?.read(at, size) ?? ones(size),
+    write: (devfn: number, at: number, size: number, value: number): void => {
+      this.platform.pci(devfn >>> 3, devfn & 7)?.write(at, size, value);
+    },
+  };
 
   /** The function at segment, bus, device and function, as the configuration requests name it. */
   private pci(sbdf: number): PciConfig | undefined {

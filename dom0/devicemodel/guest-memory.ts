@@ -58,6 +58,12 @@ export class GuestMemory implements Dma {
   write(address: number, bytes: Uint8Array): void {
     this.pieces(address, bytes.length, (page, offset, from, to) => page.writeBytes(offset, bytes.subarray(from, to)));
   }
+  /** write(), for what must be there: throws an Error that names the address. */
+  fill(address: number, bytes: Uint8Array): void {
+    for (let at = address - (address % PAGE_SIZE); at < address + bytes.length; at += PAGE_SIZE)
+      if (this.page(at / PAGE_SIZE) === undefined) throw new Error(`domain ${this.domid} has no memory at 0x${at.toString(16)}`);
+    this.write(address, bytes);
+  }
   private pieces(address: number, length: number, move: (page: PageView, offset: number, from: number, to: number) => void): void {
     this.dom0.observer.count('byte_copied', length);
     for (let done = 0; done < length; ) {

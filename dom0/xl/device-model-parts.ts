@@ -10,10 +10,12 @@ import {
   BOCHS_DEBUG_PORT,
   type BootDevice,
   cmosBytes,
+  createAcpiTables,
   createDebugPort,
   Dma8237,
   I440fx,
   IdeChannel,
+  linkAcpi,
   type MemoryWindow,
   PC_CHANNELS,
   PciBus,
@@ -32,6 +34,7 @@ import {
   vgaScreenText,
 } from '@ringworld/hypervisor/machine';
 import type { CreatePlatform, DmBoard, MemoryDevice, Platform, PlatformOptions } from '../devicemodel/board.ts';
+import { acpiConfigOf } from '../toolstack/hvm-loader.ts';
 
 const ISA_SLOT = 1;
 const VGA_SLOT = 3;
@@ -45,6 +48,12 @@ const VIDEO_BYTES = 16 * 1024 * 1024;
 const DRIVE_TIMING = { command: 5_000, perSector: 0 } as const;
 
 const BOOT: Readonly<Record<string, BootDevice>> = { a: 'floppy', c: 'disk', d: 'cdrom', n: 'network' };
+
+/** The ACPI tables of an HVM domain, for toolstack/hvm-loader.ts. */
+export const hvmAcpi = (vcpus: number) => {
+  const tables = createAcpiTables(acpiConfigOf(vcpus));
+  return (at: number) => linkAcpi(tables, at);
+};
 
 /** Bytes as a device's memory: the frame buffer, the video BIOS. */
 function linear(bytes: Uint8Array, isWritable: boolean): MemoryDevice {

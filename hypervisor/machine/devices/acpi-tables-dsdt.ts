@@ -51,6 +51,12 @@ export interface AcpiConfig {
   pciHole: number;
   serialPorts?: number;
   pmTimerBits?: 24 | 32;
+  /** Where the power management block lies; the bare PC's place unless told. */
+  pmBase?: number;
+  /** Pin p (from 0) of slot s is wired to link (s + linkOffset + p) mod 4: 3 on QEMU's boards unless told, 0 under Xen (hvm_pci_intx_link). */
+  linkOffset?: number;
+  /** There is no HPET. */
+  withoutHpet?: boolean;
   /** Show fw_cfg to the OS. */
   fwCfg?: boolean;
 }
@@ -68,14 +74,14 @@ const STA_OFF = 0x09;
 const LINKS = ['LNKA', 'LNKB', 'LNKC', 'LNKD'];
 const register = (link: number): string => `\\_SB.PCI0.ISA.PRQ${link}`;
 
-function routing(): Aml {
+function routing(linkOffset: number): Aml {
   const entries: Aml[] = [];
   for (let slot = 0; slot < 32; slot++)
     for (let pin = 0; pin < 4; pin++) {
       const address = integer(slot * 0x1_0000 + 0xffff);
       // The power management function does not go through a PIRQ: its interrupt is the SCI.
       const isSci = slot === PIIX_SLOT && pin === 0;
-      const link = LINKS[(slot + 3 + pin) % 4]!;
+      const link = LINKS[(slot + linkOffset + pin) % 4]!;
       entries.push(pack(address, integer(pin), ...(isSci ? [integer(0), integer(SCI)] : [ref(`\\_SB.${link}`), integer(0)])));
     }
   return pack(...entries);
@@ -153,7 +159,7 @@ function rootBridge(config: AcpiConfig): Aml {
         memoryWindow(config.pciHole, 0xfebf_ffff, false),
       ),
     ),
-    name('_PRT', routing()),
+    name('_PRT', routing(config.linkOffset ?? 3)),
     isaBridge(config),
   );
 }
@@ -163,7 +169,18 @@ function cpu(uid: number): Aml {
 }
 
 /** Ports of the chipset that no driver owns. */
-const chipsetPorts: Descriptor[] = [io(PM_BASE, PM_LENGTH), io(GPE0_BASE, GPE0_LENGTH), io(APM_CNT, 2)];
+const chipsetPorts = (config: AcpiConfig): Descriptor[] => [
+  io(config.pmBase ?? PM_BASE, PM_LENGTH),
+  io(GPE0_BASE, GPE0_LENGTH),
+  io(APM_CNT, 2),
+];
+
+const hpet = device(
+  'HPET',
+  name('_HID', eisaId('PNP0103')),
+  name('_UID', integer(0)),
+  name('_CRS', resources(memory32(HPET_BASE, 0x400, false))),
+);
 
 /** The definition block's terms, without the table header. */
 export function dsdtTerms(config: AcpiConfig): Aml {
@@ -176,8 +193,8 @@ export function dsdtTerms(config: AcpiConfig): Aml {
       rootBridge(config),
       ...linkMethods,
       ...LINKS.map((_, i) => link(i)),
-      device('HPET', name('_HID', eisaId('PNP0103')), name('_UID', integer(0)), name('_CRS', resources(memory32(HPET_BASE, 0x400, false)))),
-      isaDevice('SYSR', 'PNP0C02', 1, ...chipsetPorts),
+      ...(config.withoutHpet ? [] : [hpet]),
+      isaDevice('SYSR', 'PNP0C02', 1, ...chipsetPorts(config)),
       ...config.apicIds.map((_, uid) => cpu(uid)),
       ...fwCfg,
     ),

@@ -78,9 +78,10 @@ function fadt(config: AcpiConfig): Uint8Array {
   t.u32(48, APM_CNT);
   t.u8(52, ACPI_ENABLE);
   t.u8(53, ACPI_DISABLE);
-  t.u32(56, PM_BASE);
-  t.u32(64, PM_BASE + 4);
-  t.u32(76, PM_BASE + 8);
+  const pm = config.pmBase ?? PM_BASE;
+  t.u32(56, pm);
+  t.u32(64, pm + 4);
+  t.u32(76, pm + 8);
   t.u32(80, GPE0_BASE);
   t.u8(88, 4);
   t.u8(89, 2);
@@ -95,9 +96,9 @@ function fadt(config: AcpiConfig): Uint8Array {
   t.u32(112, FADT_FLAGS.WBINVD | FADT_FLAGS.PROC_C1 | FADT_FLAGS.SLP_BUTTON | FADT_FLAGS.FIX_RTC | FADT_FLAGS.RESET_REG_SUP | extended);
   t.gas(116, 1, 8, BYTE, RESET_PORT);
   t.u8(128, RESET_VALUE);
-  t.gas(148, 1, 32, WORD, PM_BASE);
-  t.gas(172, 1, 16, WORD, PM_BASE + 4);
-  t.gas(208, 1, 32, DWORD, PM_BASE + 8);
+  t.gas(148, 1, 32, WORD, pm);
+  t.gas(172, 1, 16, WORD, pm + 4);
+  t.gas(208, 1, 32, DWORD, pm + 8);
   t.gas(220, 1, 8 * GPE0_LENGTH, BYTE, GPE0_BASE);
   return t.bytes;
 }
@@ -178,7 +179,7 @@ export function createAcpiTables(config: AcpiConfig): AcpiTables {
   // Before ACPI 5.0 both fields name the FACS, and Xen complains of a difference.
   point('tables', fadtBytes, fadtAt, 132, 8, facsAt);
   point('tables', fadtBytes, fadtAt, 140, 8, dsdtAt);
-  const listed = [fadtAt, place(madt(config)), place(hpet())];
+  const listed = [fadtAt, place(madt(config)), ...(config.withoutHpet ? [] : [place(hpet())])];
   const list = (signature: string, size: 4 | 8): number => {
     const bytes = table(signature, 1, HEADER + size * listed.length).bytes;
     const at = place(bytes);

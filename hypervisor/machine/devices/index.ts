@@ -2,6 +2,8 @@
 
 export { AcpiPower } from './acpi-power.ts';
 export { createAcpiTables } from './acpi-tables.ts';
+export type { AcpiConfig } from './acpi-tables-dsdt.ts';
+export { linkAcpi } from './acpi-tables-loader.ts';
 export { AtaDisk } from './ata.ts';
 export { AtapiCdrom } from './atapi.ts';
 export type { AsyncBlockStore } from './block-store.ts';
