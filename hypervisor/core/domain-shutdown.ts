@@ -17,6 +17,7 @@ export function stopForShutdown(hv: Hypervisor, domain: Domain, reason: number):
     hv.scheduler.pause(v);
   }
   domain.isShutDown = true;
+  domain.onStopOrGo();
   if (reason === SHUTDOWN_suspend && domain.suspendEvtchn !== 0) domain.evtchn.send(domain.suspendEvtchn);
   else hv.sendGlobalVirq(VIRQ_DOM_EXC);
 }
@@ -27,6 +28,7 @@ export function resumeDomain(hv: Hypervisor, domain: Domain): void {
   domain.isShuttingDown = false;
   domain.isShutDown = false;
   domain.shutdownCode = null;
+  domain.onStopOrGo();
   for (const v of domain.vcpus) {
     if (!v.isPausedForShutdown) continue;
     v.isPausedForShutdown = false;
@@ -37,8 +39,11 @@ export function resumeDomain(hv: Hypervisor, domain: Domain): void {
 /** domain_pause: nests. */
 export function pauseDomain(hv: Hypervisor, domain: Domain): void {
   domain.pauseCount++;
+  domain.onStopOrGo();
   for (const v of domain.vcpus) hv.scheduler.sleep(v);
 }
 export function unpauseDomain(hv: Hypervisor, domain: Domain): void {
-  if (--domain.pauseCount === 0) for (const v of domain.vcpus) hv.scheduler.wake(v);
+  if (--domain.pauseCount !== 0) return;
+  domain.onStopOrGo();
+  for (const v of domain.vcpus) hv.scheduler.wake(v);
 }

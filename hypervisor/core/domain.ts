@@ -80,6 +80,8 @@ export class Domain {
   timeOffsetSeconds = 0;
   /** The hypervisor side of a shutdown (core/domain-shutdown.ts): pauses the vCPUs and raises VIRQ_DOM_EXC. */
   onShutdown: (domain: Domain, reason: number) => void = () => {};
+  /** The domain was paused or unpaused, or has shut down or been resumed: for those whose timers stop with it. */
+  onStopOrGo: () => void = () => {};
   /** Hypercalls (by number) and traps (by name) that the domain made, for display. */
   readonly statistics = new Map<string, number>();
 
@@ -100,6 +102,10 @@ export class Domain {
   }
   get isPaused(): boolean {
     return this.pauseCount > 0;
+  }
+  /** No vCPU may run. */
+  get isStopped(): boolean {
+    return this.isPaused || this.isShutDown;
   }
 
   /** The guest's fault, beyond repair: as Xen's domain_crash(). */

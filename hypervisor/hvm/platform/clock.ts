@@ -40,7 +40,7 @@ class DeviceTimer implements Timer {
   }
 }
 
-export class DomainClock implements Timeline, CycleClock {
+export class DomainClock implements Timeline {
   private readonly hv: Hypervisor;
   private readonly waiting = new Set<DeviceTimer>();
   private isFrozen = false;
@@ -52,15 +52,10 @@ export class DomainClock implements Timeline, CycleClock {
     this.hv = hv;
   }
 
-  /** Virtual cycles since boot. */
-  get cycle(): number {
-    const now = this.hv.cycles();
-    if (now > this.seen) this.seen = now;
-    return this.seen;
-  }
   /** System time, ns. */
   get now(): number {
-    return this.hv.clock.toNs(this.cycle);
+    this.seen = Math.max(this.seen, this.hv.cycles());
+    return this.hv.clock.toNs(this.seen);
   }
 
   schedule(at: number, run: () => void): Timer {
@@ -97,7 +92,7 @@ export class DomainClock implements Timeline, CycleClock {
     this.expiring = undefined;
   }
 
-  /** The domain is paused: its timers must not keep the machine busy. */
+  /** No timer stays set. */
   freeze(): void {
     if (this.isFrozen) return;
     this.isFrozen = true;
@@ -108,5 +103,27 @@ export class DomainClock implements Timeline, CycleClock {
     if (!this.isFrozen) return;
     this.isFrozen = false;
     for (const t of this.waiting) this.hv.timers.set(t.timer, t.timer.deadline);
+  }
+}
+
+/**
+ * Time of one vCPU, for its vlapic: the cycles of the CPU that it runs on. Not the domain's, which another vCPU may have seen further on:
+ * a TSC deadline that this vCPU's TSC has yet to reach must not have passed.
+ */
+export class VcpuClock implements CycleClock {
+  private readonly hv: Hypervisor;
+  private readonly timers: DomainClock;
+  private seen = 0;
+
+  constructor(hv: Hypervisor, timers: DomainClock) {
+    this.hv = hv;
+    this.timers = timers;
+  }
+  get cycle(): number {
+    this.seen = Math.max(this.seen, this.hv.cycles());
+    return this.seen;
+  }
+  at(cycle: number, run: () => void): Timer {
+    return this.timers.at(cycle, run);
   }
 }

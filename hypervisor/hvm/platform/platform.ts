@@ -52,6 +52,7 @@ export class Platform {
   private readonly bus = new PlatformBus();
   /** The level of the vpic's INT. */
   private int = false;
+  private isDead = false;
 
   constructor(hv: Hypervisor, domain: Domain, options: PlatformOptions) {
     this.hv = hv;
@@ -106,6 +107,8 @@ export class Platform {
     }
     if (has('pm')) this.pm = new AcpiPm({ timeline, bus: this.bus, sci: isa(SCI), onSleep: options.hooks.onSleep });
     for (const v of domain.vcpus) this.addVcpu(v);
+    domain.onStopOrGo = () => this.stopOrGo();
+    this.stopOrGo();
   }
 
   /** A vCPU was made: its vlapic is as after RESET. In the order of their ids. */
@@ -232,13 +235,15 @@ export class Platform {
 
   // ------------------------------------------------------------------ life of the domain
 
-  /** The domain is paused, or dies: none of its timers stays set. */
-  freeze(): void {
-    this.clock.freeze();
+  /** A paused domain, or one that has shut down, has no timer set: it would keep an idle machine awake. */
+  private stopOrGo(): void {
+    if (this.domain.isStopped || this.isDead) this.clock.freeze();
+    else this.clock.thaw();
   }
-  /** The domain goes on: what came due meanwhile comes once, now. */
-  thaw(): void {
-    this.clock.thaw();
+  /** The domain is being destroyed: nothing of it comes due any more. */
+  freeze(): void {
+    this.isDead = true;
+    this.stopOrGo();
   }
   /** Domain.timeOffsetSeconds has changed (XEN_DOMCTL_settimeoffset). */
   timeOffsetChanged(): void {

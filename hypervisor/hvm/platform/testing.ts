@@ -1,6 +1,7 @@
 // What the platform's specs share: a platform on a hypervisor whose time the spec moves, and a guest that is nothing but accesses to registers.
 // Not part of the product.
 
+import { unpauseDomain } from '../../core/domain-shutdown.ts';
 import { HvmVcpuState } from '../../core/hvm-domain.ts';
 import type { Hypervisor } from '../../core/hypervisor.ts';
 import { setUpcallPending } from '../../core/shared-info.ts';
@@ -57,6 +58,7 @@ export function createRig(options: Partial<PlatformOptions> & { vcpus?: number; 
     },
     ...rest,
   });
+  unpauseDomain(hv, domain);
   const v = domain.vcpus[0]!;
   const rig: Rig = {
     hv,

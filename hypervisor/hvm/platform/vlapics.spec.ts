@@ -1,7 +1,8 @@
 // The vlapics of a domain: their timers on the hypervisor's, what they let through to a vCPU, and messages between vCPUs.
 
-import { XEN_EINVAL, XEN_X86_EMU_LAPIC } from '@ringworld/abi';
+import { SHUTDOWN_suspend, XEN_EINVAL, XEN_X86_EMU_LAPIC } from '@ringworld/abi';
 import { describe, expect, it } from 'vitest';
+import { pauseDomain, resumeDomain, unpauseDomain } from '../../core/domain-shutdown.ts';
 import { APIC } from '../../machine/devices/lapic.ts';
 import { PVH_EMULATION } from './index.ts';
 import { APIC_PAGE, createRig, IOAPIC_PAGE, MSR_APIC_BASE, MSR_TSC_DEADLINE, type Rig } from './testing.ts';
@@ -60,6 +61,21 @@ describe('a vlapic’s timer', () => {
     expect(rig.kicks[0]![0]! - 2_100_000).toBeOneOf(LATE);
   });
 
+  it('goes by its own vCPU’s TSC, where another is ahead in its turn', () => {
+    const rig = createRig({ vcpus: 2 });
+    const [, second] = rig.vcpus;
+    rig.hv.cycles = () => 20_000;
+    rig.in(0x1f48, 4);
+    rig.apicRead(APIC.currentCount);
+    rig.hv.cycles = () => 10_000;
+    rig.apic(APIC.lvtTimer, DEADLINE | TIMER_VECTOR, second);
+    const apic = rig.platform.localApic(second!);
+    apic.writeMsr(MSR_TSC_DEADLINE, 15_000n);
+    expect(rig.platform.pendingVector(second!)).toBe(-1);
+    apic.writeMsr(MSR_TSC_DEADLINE, 10_000n);
+    expect(rig.platform.pendingVector(second!)).toBe(TIMER_VECTOR);
+  });
+
   it('takes deadlines that never come, as kernels write them, without a timer', () => {
     for (const deadline of [2n ** 64n - 1n, 2n ** 63n, 2n ** 53n]) {
       const rig = createRig();
@@ -106,11 +122,11 @@ describe('a vlapic’s timer', () => {
     rig.apic(APIC.divide, DIVIDE_BY_1);
     rig.apic(APIC.lvtTimer, PERIODIC | TIMER_VECTOR);
     rig.apic(APIC.initialCount, 100_000);
-    rig.platform.freeze();
+    pauseDomain(rig.hv, rig.v.domain);
     expect(rig.hv.timers.next).toBe(Number.POSITIVE_INFINITY);
     rig.runTo(10_500_000);
     expect(rig.kicks[0]).toEqual([]);
-    rig.platform.thaw();
+    unpauseDomain(rig.hv, rig.v.domain);
     rig.runTo(10_500_000);
     expect(rig.kicks[0]).toHaveLength(1);
     rig.platform.acknowledge(rig.v);
@@ -118,6 +134,24 @@ describe('a vlapic’s timer', () => {
     rig.runTo(11_000_000);
     // The rhythm is the old one.
     expect(rig.kicks[0]!.at(-1)).toBe(rig.hv.clock.toCycles(11_000_000));
+  });
+});
+
+describe('a domain that has shut down or is destroyed', () => {
+  it('has no timers any more, and a resumed one has them back', () => {
+    const rig = createRig();
+    const { domain } = rig.v;
+    rig.apic(APIC.lvtTimer, PERIODIC | TIMER_VECTOR);
+    rig.apic(APIC.initialCount, 100_000);
+    domain.shutdown(SHUTDOWN_suspend);
+    expect(rig.hv.timers.next).toBe(Number.POSITIVE_INFINITY);
+    resumeDomain(rig.hv, domain);
+    expect(rig.hv.timers.next).toBeLessThan(Number.POSITIVE_INFINITY);
+    rig.platform.freeze();
+    pauseDomain(rig.hv, domain);
+    unpauseDomain(rig.hv, domain);
+    rig.apic(APIC.initialCount, 100);
+    expect(rig.hv.timers.next).toBe(Number.POSITIVE_INFINITY);
   });
 });
 

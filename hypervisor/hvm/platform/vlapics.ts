@@ -5,7 +5,7 @@ import type { Vcpu } from '../../core/vcpu.ts';
 import { deliverMessage } from '../../machine/devices/apic-delivery.ts';
 import type { ApicMessage } from '../../machine/devices/apic-message.ts';
 import { Lapic } from '../../machine/devices/lapic.ts';
-import type { CycleClock } from '../../machine/devices/lapic-timer.ts';
+import { type DomainClock, VcpuClock } from './clock.ts';
 import { type PlatformOptions, vcpuApicId } from './options.ts';
 
 /** APIC_BUS_CYCLE_NS is 10: the timer's clock, which CPUID does not tell of and guests measure. */
@@ -24,11 +24,11 @@ export class Vlapics {
   /** By vCPU id. */
   readonly all: Lapic[] = [];
   private readonly hv: Hypervisor;
-  private readonly clock: CycleClock;
+  private readonly clock: DomainClock;
   private readonly options: PlatformOptions;
   private readonly wiring: VlapicWiring;
 
-  constructor(hv: Hypervisor, clock: CycleClock, options: PlatformOptions, wiring: VlapicWiring) {
+  constructor(hv: Hypervisor, clock: DomainClock, options: PlatformOptions, wiring: VlapicWiring) {
     this.hv = hv;
     this.clock = clock;
     this.options = options;
@@ -42,7 +42,7 @@ export class Vlapics {
     const apic: Lapic = new Lapic({
       id: vcpuApicId(vcpu.id),
       isBsp: vcpu.id === 0,
-      clock,
+      clock: new VcpuClock(hv, clock),
       timerRatio: hv.clock.tscHz / BUS_HZ,
       tscOffset: () => tscOffset?.(vcpu) ?? 0,
       hasFeature: (name) => (name === 'x2apic' ? hasX2apic : hasTscDeadline),
