@@ -21,22 +21,22 @@ export const MIN_PERIOD = 100_000;
 const NEVER = 2 ** 51;
 const noTimer: Timer = { cancel: () => {} };
 
-class DeviceTimer implements Timer {
-  readonly timer = new HvTimer(() => this.expired());
+class DeviceTimer extends HvTimer implements Timer {
   /** Deadline of the event in which this one was set; the guest's own requests have none. */
   before = Number.NEGATIVE_INFINITY;
   private readonly clock: DomainClock;
-  private readonly run: () => void;
 
   constructor(clock: DomainClock, run: () => void) {
+    super(run);
     this.clock = clock;
-    this.run = run;
   }
   cancel(): void {
     this.clock.forget(this);
   }
-  private expired(): void {
-    this.clock.expire(this, this.run);
+  override fire(): void {
+    this.clock.begin(this);
+    super.fire();
+    this.clock.end();
   }
 }
 
@@ -61,14 +61,14 @@ export class DomainClock implements Timeline {
   schedule(at: number, run: () => void): Timer {
     if (at >= NEVER) return noTimer;
     const t = new DeviceTimer(this, run);
-    t.timer.deadline = Math.ceil(at);
+    t.deadline = Math.ceil(at);
     // What is set as a timer expires is its next period: nothing of the guest's has run in between.
     if (this.expiring) {
-      t.before = this.expiring.timer.deadline;
-      t.timer.deadline = Math.max(t.timer.deadline, this.expiring.before + MIN_PERIOD);
+      t.before = this.expiring.deadline;
+      t.deadline = Math.max(t.deadline, this.expiring.before + MIN_PERIOD);
     }
     this.waiting.add(t);
-    if (!this.isFrozen) this.hv.timers.set(t.timer, t.timer.deadline);
+    if (!this.isFrozen) this.hv.timers.set(t, t.deadline);
     return t;
   }
   /** Not before `cycle`, although the timers count whole nanoseconds, which are longer than cycles. */
@@ -79,16 +79,16 @@ export class DomainClock implements Timeline {
     return this.schedule(clock.toCycles(ns) < cycle ? ns + 1 : ns, run);
   }
 
-  /** For DeviceTimer. */
+  // --- for DeviceTimer
   forget(t: DeviceTimer): void {
     this.waiting.delete(t);
-    this.hv.timers.stop(t.timer);
+    this.hv.timers.stop(t);
   }
-  /** For DeviceTimer. */
-  expire(t: DeviceTimer, run: () => void): void {
+  begin(t: DeviceTimer): void {
     this.waiting.delete(t);
     this.expiring = t;
-    run();
+  }
+  end(): void {
     this.expiring = undefined;
   }
 
@@ -96,13 +96,13 @@ export class DomainClock implements Timeline {
   freeze(): void {
     if (this.isFrozen) return;
     this.isFrozen = true;
-    for (const t of this.waiting) this.hv.timers.stop(t.timer);
+    for (const t of this.waiting) this.hv.timers.stop(t);
   }
   /** What came due meanwhile comes at once. */
   thaw(): void {
     if (!this.isFrozen) return;
     this.isFrozen = false;
-    for (const t of this.waiting) this.hv.timers.set(t.timer, t.timer.deadline);
+    for (const t of this.waiting) this.hv.timers.set(t, t.deadline);
   }
 }
 

@@ -108,6 +108,20 @@ describe('the vpic', () => {
     take(rig, 0xf0);
   });
 
+  it('comes in by pin 0 of the vioapic too, as ExtINT to one APIC ID', () => {
+    const rig = createRig({ vcpus: 2 });
+    startPics(rig);
+    rig.apic(APIC.lvtLint0, MASKED);
+    rig.platform.setIsaIrq(4, true);
+    nothing(rig);
+    rig.kicks[1]!.length = 0;
+    rig.ioapic(0, 0x700, 2);
+    expect(rig.kicks[1]!.length).toBeGreaterThan(0);
+    nothing(rig);
+    expect(rig.platform.acknowledge(rig.vcpus[1]!)).toBe(0x24);
+    expect(rig.platform.pendingVector(rig.vcpus[1]!)).toBe(-1);
+  });
+
   it('gets PCI interrupts over the links’ routes, which move with what is asserted', () => {
     const rig = createRig();
     startPics(rig);

@@ -62,11 +62,20 @@ export class Platform {
     this.clock = timeline;
     this.vlapics = new Vlapics(hv, timeline, options, {
       acknowledgeExternal: () => this.pic!.acknowledge(),
+      isExternalRouted: (id) => this.ioapic?.isExtInt(0, id) === true,
       eoi: (vector) => this.ioapic?.eoi(vector),
     });
     if (has('ioapic')) {
-      this.ioapic = new IoApic((m) => this.vlapics.send(m), { pins: NR_GSIS, version: VIOAPIC_VERSION });
-      this.bus.attachMemory(IOAPIC_BASE, VIOAPIC_LENGTH, this.ioapic);
+      const ioapic = new IoApic((m) => this.vlapics.send(m), { pins: NR_GSIS, version: VIOAPIC_VERSION });
+      this.ioapic = ioapic;
+      this.bus.attachMemory(IOAPIC_BASE, VIOAPIC_LENGTH, {
+        read: (offset, size) => ioapic.read(offset, size),
+        write: (offset, size, value) => {
+          ioapic.write(offset, size, value);
+          // Entry 0 may let the vpic through now, or no more (__vlapic_accept_pic_intr).
+          if (this.int) this.vlapics.external(true);
+        },
+      });
     }
     if (has('pic')) {
       this.pic = new PicPair((level) => {

@@ -16,6 +16,8 @@ const PHYSICAL_BITS = 48;
 export interface VlapicWiring {
   /** INTA of the vpic. */
   acknowledgeExternal(): number;
+  /** The vioapic lets the vpic through to the local APIC of this ID. */
+  isExternalRouted(apicId: number): boolean;
   /** EOI of a level-triggered vector, for the vioapic. */
   eoi(vector: number): void;
 }
@@ -53,6 +55,7 @@ export class Vlapics {
       },
       eoi: wiring.eoi,
       acknowledgeExternal: wiring.acknowledgeExternal,
+      isExternalRouted: () => wiring.isExternalRouted(apic.state.id),
       init: () => hooks.onInit(vcpu),
       startup: (vector) => hooks.onStartup(vcpu, vector),
       wake: () => hv.kick(vcpu),

@@ -112,6 +112,12 @@ export class IoApic implements MemoryDevice {
     if (!taken && acknowledged) s.low[pin] = s.low[pin]! & ~REMOTE_IRR;
   }
 
+  /** Whether the entry of a pin lets the 8259s through (ExtINT) to the local APIC of this ID. */
+  isExtInt(pin: number, id: number): boolean {
+    const low = this.state.low[pin]!;
+    return !(low & (MASKED | LOGICAL)) && ((low >>> 8) & 7) === DELIVERY.extInt && this.state.high[pin]! >>> 24 === id;
+  }
+
   /** EOI of a level-triggered vector, broadcast by a local APIC or written to the EOI register. */
   eoi(vector: number): void {
     const s = this.state;

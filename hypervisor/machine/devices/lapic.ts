@@ -51,6 +51,8 @@ export interface LapicWiring {
   eoi(vector: number): void;
   /** INTA cycle of the 8259s. */
   acknowledgeExternal(): number;
+  /** The 8259s, whose INT is LINT0's level, are let through to this one by an I/O APIC too (ExtINT in a redirection entry). */
+  isExternalRouted?(): boolean;
   /** INIT and start-up IPIs, which are the core's. */
   init(): void;
   startup(vector: number): void;
@@ -144,13 +146,14 @@ export class Lapic implements LocalApic, MemoryDevice {
   get highestRequest(): number {
     return highest(this.state.irr);
   }
-  /** The 8259s ask through LINT0: their vector goes first. */
+  /** The 8259s ask, and are let through: their vector goes first. */
   get external(): boolean {
     const s = this.state;
     if (!s.lint0) return false;
     if (!this.isEnabled) return true;
     const lvt = s.lvt[APIC.lvtLint0 - FIRST_LVT]!;
-    return !(lvt & MASKED) && ((lvt >>> 8) & 7) === DELIVERY.extInt;
+    if (!(lvt & MASKED) && ((lvt >>> 8) & 7) === DELIVERY.extInt) return true;
+    return this.softwareEnabled && this.wiring.isExternalRouted?.() === true;
   }
   private update(): void {
     const intr = this.external || (this.isEnabled && this.deliverable > 0);
