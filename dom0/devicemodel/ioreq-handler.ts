@@ -38,7 +38,7 @@ export class IoreqHandler {
       case IOREQ_TYPE_PCI_CONFIG:
         return this.isSane(r, 4) && this.configAccess(r);
       case IOREQ_TYPE_TIMEOFFSET:
-        this.targets.timeOffset((r.data | 0) + (r.dataHigh | 0) * 0x1_0000_0000 + (r.data >>> 31) * 0x1_0000_0000);
+        this.targets.timeOffset(r.data + (r.dataHigh | 0) * 0x1_0000_0000);
         return true;
       case IOREQ_TYPE_INVALIDATE:
         this.targets.memory.invalidate();
