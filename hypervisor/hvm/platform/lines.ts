@@ -31,6 +31,8 @@ export interface LinesState {
   pciIntx: number[];
   /** GSIs that somebody drives directly (setGsi). */
   direct: number[];
+  /** Pins that the vhpet holds up: one bit each, all below 32. */
+  hpet: number;
   /** How many INTx wires hold a link up, and the ISA line that it leads to; 0 for none. */
   links: number[];
   routes: number[];
@@ -50,6 +52,7 @@ export class InterruptLines {
     isa: 0,
     pciIntx: new Array<number>(4).fill(0),
     direct: new Array<number>(2).fill(0),
+    hpet: 0,
     links: new Array<number>(NR_LINKS).fill(0),
     routes: new Array<number>(NR_LINKS).fill(0),
   };
@@ -93,6 +96,14 @@ export class InterruptLines {
     const irq = s.routes[link]!;
     if (irq !== 0 && (level ? count === 1 : count === 0)) this.hold(irq, irq, level);
     return 0;
+  }
+
+  /** A timer of the vhpet at a pin of the vioapic below 32. The vpic does not have it. */
+  setHpet(pin: number, level: boolean): void {
+    const s = this.state;
+    if (((s.hpet & (1 << pin)) !== 0) === level) return;
+    s.hpet ^= 1 << pin;
+    this.hold(pin, NR_ISA_IRQS, level);
   }
 
   /** XEN_DMOP_set_pci_link_route, as PIRQRC of the PIIX3 was written: link 0 to 3, ISA line 1 to 15 or 0 for none. 0, or -XEN_EINVAL. */

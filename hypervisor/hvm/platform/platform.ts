@@ -50,8 +50,6 @@ export class Platform {
   private readonly domain: Domain;
   private readonly vlapics: Vlapics;
   private readonly bus = new PlatformBus();
-  /** The level of the vpic's INT. */
-  private int = false;
   private isDead = false;
 
   constructor(hv: Hypervisor, domain: Domain, options: PlatformOptions) {
@@ -73,15 +71,12 @@ export class Platform {
         write: (offset, size, value) => {
           ioapic.write(offset, size, value);
           // Entry 0 may let the vpic through now, or no more (__vlapic_accept_pic_intr).
-          if (this.int) this.vlapics.external(true);
+          if (this.pic?.master.asks) this.vlapics.external(true);
         },
       });
     }
     if (has('pic')) {
-      this.pic = new PicPair((level) => {
-        this.int = level;
-        this.vlapics.external(level);
-      });
+      this.pic = new PicPair((level) => this.vlapics.external(level));
       for (const port of [0x20, 0xa0, 0x4d0]) this.bus.attachPorts(port, 2, this.pic.ports);
     }
     this.lines = new InterruptLines(this);
@@ -89,19 +84,13 @@ export class Platform {
 
     const isa = (irq: number) => (level: boolean) => void this.lines.setIsa(irq, level);
     if (has('hpet')) {
-      const pins = new Set<number>();
       this.hpet = new Hpet({
         timeline,
         tickNs: HPET_TICK_NS,
         routes: HPET_ROUTES,
         irq0: isa(0),
         irq8: isa(8),
-        pin: (pin, level) => {
-          if (level === pins.has(pin)) return;
-          if (level) pins.add(pin);
-          else pins.delete(pin);
-          this.lines.hold(pin, NR_GSIS, level);
-        },
+        pin: (pin, level) => this.lines.setHpet(pin, level),
       });
       this.bus.attachMemory(HPET_BASE, HPET_LENGTH, this.hpet);
     }
@@ -122,7 +111,7 @@ export class Platform {
 
   /** A vCPU was made: its vlapic is as after RESET. In the order of their ids. */
   addVcpu(vcpu: Vcpu): void {
-    this.vlapics.add(vcpu, this.int);
+    this.vlapics.add(vcpu, this.pic?.master.asks === true);
   }
 
   // ------------------------------------------------------------------ accesses of the guest

@@ -13,10 +13,15 @@ import { DELIVERY } from '../../machine/devices/apic-message.ts';
 import type { Lapic } from '../../machine/devices/lapic.ts';
 import { type InterruptLines, NR_GSIS } from './lines.ts';
 
+/** Plain data. */
+export interface UpcallState {
+  via: CallbackVia;
+  /** evtchn_upcall_pending of vCPU 0, as the via's line shows it. */
+  isAsserted: boolean;
+}
+
 export class Upcalls {
-  private via: CallbackVia = { type: 'none' };
-  /** evtchn_upcall_pending of vCPU 0 as the via's line shows it. */
-  private asserted = false;
+  state: UpcallState = { via: { type: 'none' }, isAsserted: false };
   private readonly hv: Hypervisor;
   private readonly domain: Domain;
   private readonly lines: InterruptLines;
@@ -35,9 +40,10 @@ export class Upcalls {
   /** HVM_PARAM_CALLBACK_IRQ was set (hvm_set_callback_via). Without the controllers a line is ignored, as Xen does. */
   setVia(via: CallbackVia): void {
     if (via.type !== 'vector' && !this.hasLines) return;
-    if (this.asserted) this.drive(false);
-    this.via = via.type === 'gsi' && via.gsi >= NR_GSIS ? { type: 'none' } : via;
-    if (this.asserted) this.drive(true);
+    const s = this.state;
+    if (s.isAsserted) this.drive(false);
+    s.via = via.type === 'gsi' && via.gsi >= NR_GSIS ? { type: 'none' } : via;
+    if (s.isAsserted) this.drive(true);
     for (const v of this.domain.vcpus) if (!v.isDown && isUpcallPending(v)) this.pendingChanged(v);
   }
 
@@ -45,31 +51,32 @@ export class Upcalls {
   pendingChanged(vcpu: Vcpu): void {
     const vector = vcpu.hvm?.upcallVector ?? 0;
     if (vector !== 0) this.vlapics[vcpu.id]!.accept({ destination: 0, logical: false, delivery: DELIVERY.fixed, vector, level: false });
-    else if (this.via.type === 'vector') this.hv.kick(vcpu);
+    else if (this.state.via.type === 'vector') this.hv.kick(vcpu);
     else if (vcpu.id === 0) this.follow(vcpu);
   }
   /** hvm_maybe_deassert_evtchn_irq: to be called at each VM exit of any vCPU. */
   deassertIfTaken(): void {
-    if (!this.asserted) return;
+    if (!this.state.isAsserted) return;
     const v = this.domain.vcpus[0]!;
     if (!isUpcallPending(v)) this.follow(v);
   }
 
   /** The callback vector while it stands for a vCPU; -1 for none. */
   standing(vcpu: Vcpu): number {
-    const { via } = this;
+    const { via } = this.state;
     return via.type === 'vector' && isUpcallPending(vcpu) ? via.vector : -1;
   }
 
   /** hvm_set_callback_irq_level */
   private follow(vcpu: Vcpu): void {
     const pending = isUpcallPending(vcpu);
-    if (pending === this.asserted) return;
-    this.asserted = pending;
+    if (pending === this.state.isAsserted) return;
+    this.state.isAsserted = pending;
     this.drive(pending);
   }
   private drive(level: boolean): void {
-    const { via, lines } = this;
+    const { lines } = this;
+    const { via } = this.state;
     if (via.type === 'gsi') lines.hold(via.gsi, via.gsi, level);
     else if (via.type === 'pci_intx') lines.setPciIntx(via.device, via.pin, level);
   }
