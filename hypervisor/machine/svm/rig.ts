@@ -9,6 +9,7 @@ import type { Ram } from '../mmu/ram.ts';
 import { CR0, CR4, EFER } from '../system/bits.ts';
 import { PAT_RESET } from '../system/msr.ts';
 import { REQUEST } from '../system/ports.ts';
+import type { CpuProfile } from '../system/profiles/profile.ts';
 import type { Svm } from './svm.ts';
 import { Vmcb, type VmcbField } from './vmcb.ts';
 
@@ -82,7 +83,7 @@ function longTables(ram: Ram, root: number): void {
 }
 
 /** A fresh machine of a profile; the guest is at level 0 in 64-bit code at CODE, with nothing intercepted but VMRUN. */
-export function svmRig(profile = 'zen', nested = false, eager = false): Rig {
+export function svmRig(profile: string | CpuProfile = 'zen', nested = false, eager = false): Rig {
   const machine = createMachine({ ramBytes: 4 << 20, cpus: 1, profile, eager });
   const { ram } = machine;
   const cpu = machine.cpus[0]!;
