@@ -5,13 +5,14 @@ import { STATE } from '../state.ts';
 import { CR0, CR4, EFER } from '../system/bits.ts';
 import { DR7_FIXED } from '../system/debug.ts';
 import { EVENT_TYPE, type EventType } from '../virt/non-root.ts';
-import { ENTRY, SECONDARY } from './controls.ts';
+import { ENTRY_FAILURE_QUALIFICATION, failingControl, failingGuest, failingHost } from './checks.ts';
+import { ENTRY, EXIT, SECONDARY } from './controls.ts';
 import { failEntry, INTERRUPTIBILITY } from './exit.ts';
-import { ENTRY_FAILURE_QUALIFICATION, INTERRUPTION_HAS_ERROR, INTERRUPTION_TYPE_SHIFT, INTERRUPTION_VALID, VMX_EXIT } from './exits.ts';
+import { INTERRUPTION_HAS_ERROR, INTERRUPTION_TYPE_SHIFT, INTERRUPTION_VALID, VMX_EXIT } from './exits.ts';
 import { VMCS } from './fields.ts';
 import { fieldToState, loadPdptes, loadRegisters } from './guest-state.ts';
 import { loadMsrs } from './msr-areas.ts';
-import { VM_ENTRY_FAILED, VM_SUCCEED, type VmResult } from './results.ts';
+import { VM_ENTRY_FAILED, VM_ERROR, VM_SUCCEED, type VmResult } from './results.ts';
 import type { Vmcs } from './vmcs.ts';
 import type { Vmx } from './vmx.ts';
 
@@ -24,18 +25,37 @@ const DR7_ZERO = 0xd000;
 /** A VM entry. VM_SUCCEED: the guest runs. A positive number is the VM-instruction error of a check that failed early. */
 export function enterGuest(vmx: Vmx, vmcs: Vmcs): VmResult {
   const { cpu, guest } = vmx;
+  // A host in TypeScript has no mode of its own: it is in the one that it says exits go to.
+  const isLong = vmx.host === 'typescript' ? vmcs.read32(VMCS.VM_EXIT_CONTROLS) & EXIT.hostAddressSpaceSize : cpu.lo(STATE.efer) & EFER.LMA;
+  const { context } = vmx;
+  context.use(vmcs, isLong !== 0);
+  const control = failingControl(context);
+  const early = control ?? failingHost(context);
+  if (early !== undefined) {
+    vmx.failedRule = early.name;
+    return control !== undefined ? VM_ERROR.entryControls : VM_ERROR.entryHostState;
+  }
   guest.use(vmcs);
+  const late = failingGuest(context);
+  if (late !== undefined) {
+    vmx.failedRule = late.name;
+    failEntry(vmx, VMX_EXIT.INVALID_GUEST_STATE.reason, late.qualification ?? 0);
+    return VM_ENTRY_FAILED;
+  }
+  vmx.failedRule = undefined;
   const controls = vmcs.read32(VMCS.VM_ENTRY_CONTROLS);
   loadGuest(cpu, vmcs, controls);
   const usesPdptes = (cpu.lo(STATE.cr0) & CR0.PG) !== 0 && (cpu.lo(STATE.cr4) & CR4.PAE) !== 0 && (cpu.lo(STATE.efer) & EFER.LMA) === 0;
   const hasEpt = (guest.secondary & SECONDARY.enableEpt) !== 0;
   if (usesPdptes && !hasEpt && !cpu.loadPdptes(cpu.u32(STATE.cr3))) {
-    failEntry(vmx, VMX_EXIT.INVALID_GUEST_STATE.reason, ENTRY_FAILURE_QUALIFICATION.pdptes);
+    vmx.failedRule = 'the PDPTEs at GUEST_CR3 set no reserved bit';
+    failEntry(vmx, VMX_EXIT.INVALID_GUEST_STATE.reason, ENTRY_FAILURE_QUALIFICATION.pdpte);
     return VM_ENTRY_FAILED;
   }
   const count = vmcs.read32(VMCS.VM_ENTRY_MSR_LOAD_COUNT);
   const failed = count === 0 ? 0 : loadMsrs(vmx, vmcs.readLin(VMCS.VM_ENTRY_MSR_LOAD_ADDR), count);
   if (failed !== 0) {
+    vmx.failedRule = `entry ${failed} of the MSR-load list`;
     failEntry(vmx, VMX_EXIT.MSR_LOADING.reason, failed);
     return VM_ENTRY_FAILED;
   }

@@ -175,9 +175,6 @@ export function decodeBits<Q extends Bits>(layout: Q, value: number): DecodedBit
 export const CR_ACCESS_TYPE = { toCr: 0, fromCr: 1, clts: 2, lmsw: 3 } as const;
 /** TASK_SWITCH qualification, source. */
 export const TASK_SWITCH_SOURCE = { call: 0, iret: 1, jmp: 2, int: 3 } as const;
-/** INVALID_GUEST_STATE qualification (SDM Vol 3C, 26.8). */
-export const ENTRY_FAILURE_QUALIFICATION = { other: 0, pdptes: 2, nmi: 3, linkPointer: 4 } as const;
-
 /**
  * VM-exit and VM-entry interruption information and IDT-vectoring information (SDM Vol 3C, Tables 24-16 and 24-17): the type is
  * EVENT_TYPE of virt/non-root.ts.

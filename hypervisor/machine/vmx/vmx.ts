@@ -8,6 +8,7 @@ import { isCanonical, type Lin, type Maddr } from '../addresses.ts';
 import type { PhysicalMap } from '../mmu/physical.ts';
 import type { SystemCpu } from '../system/ports.ts';
 import { capabilitiesOf, EPT_CAP, type VmxCapabilities, VPID_CAP } from './capabilities.ts';
+import { EntryContext } from './checks.ts';
 import { SECONDARY, VMFUNC } from './controls.ts';
 import { enterGuest } from './entry.ts';
 import { EPTP, Ept } from './ept.ts';
@@ -39,10 +40,12 @@ export class Vmx {
   readonly guest: VmxGuest;
   readonly ept: Ept;
   readonly cause = new ExitCause();
+  /** What the checks of an entry look at. */
+  readonly context: EntryContext;
   readonly spaces = new GuestSpaces();
   /** Exits since the beginning, by basic reason. */
   readonly exits = new Float64Array(EXIT_NAMES.length);
-  /** VM entries that were tried, and what the last one that failed broke: the name of the rule. */
+  /** VM entries that were tried, and the rule that the last one broke, by its name; undefined when it broke none. */
   entries = 0;
   failedRule: string | undefined = undefined;
 
@@ -61,6 +64,8 @@ export class Vmx {
     this.host = host;
     this.ept = new Ept(physical, capabilities);
     this.guest = new VmxGuest(this);
+    // Until the first entry there is no VMCS; the checks see the one that is entered.
+    this.context = new EntryContext(capabilities, physical, new Vmcs(cpu.ram, 0 as Maddr));
   }
 
   /** Between VMXON and VMXOFF. */
