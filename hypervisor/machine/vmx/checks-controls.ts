@@ -58,11 +58,6 @@ const execution: readonly RuleBlock[] = [
   block(EXECUTION, primary(PRIMARY.useMsrBitmaps), addressRules('the MSR-bitmap address', VMCS.MSR_BITMAP)),
   block(EXECUTION, primary(PRIMARY.useTprShadow), {
     ...addressRules('the virtual-APIC address', VMCS.VIRTUAL_APIC_PAGE_ADDR),
-    'bits 31:4 of the TPR threshold are 0 without virtual-interrupt delivery': (c) =>
-      (c.secondary & SECONDARY.virtualInterruptDelivery) !== 0 || c.vmcs.read32(VMCS.TPR_THRESHOLD) >>> 4 === 0,
-    'the TPR threshold is not above the virtual TPR': (c) =>
-      (c.secondary & (SECONDARY.virtualizeApicAccesses | SECONDARY.virtualInterruptDelivery)) !== 0 ||
-      (c.vmcs.read32(VMCS.TPR_THRESHOLD) & 15) <= ((c.read32(c.vmcs.readLin(VMCS.VIRTUAL_APIC_PAGE_ADDR) + VTPR) >>> 4) & 15),
   }),
   block(EXECUTION, (c) => (c.primary & PRIMARY.useTprShadow) === 0, {
     'without a TPR shadow x2APIC mode is not virtualized': (c) => (c.secondary & SECONDARY.virtualizeX2apicMode) === 0,
@@ -137,8 +132,6 @@ const execution: readonly RuleBlock[] = [
     'the TSC multiplier is not 0': (c) => (c.vmcs.lo(VMCS.TSC_MULTIPLIER) | c.vmcs.hi(VMCS.TSC_MULTIPLIER)) !== 0,
   }),
 ];
-/** Offset of the virtual TPR in the virtual-APIC page (29.1.1). */
-const VTPR = 0x80;
 
 const EXITING = '26.2.1.2';
 const exiting: readonly RuleBlock[] = [
@@ -166,6 +159,29 @@ const isSoft = (c: EntryContext): boolean =>
 const ENTERING = '26.2.1.3';
 const entering: readonly RuleBlock[] = [
   reserved(ENTERING, 'VM-entry controls', 'entry', (c) => c.entry),
+  msrArea(ENTERING, 'the VM-entry MSR-load area', VMCS.VM_ENTRY_MSR_LOAD_ADDR, VMCS.VM_ENTRY_MSR_LOAD_COUNT),
+  // The machine has no SMM: it is always outside.
+  block(ENTERING, undefined, {
+    'entry to SMM is for SMM': (c) => (c.entry & ENTRY.entryToSmm) === 0,
+    'dual-monitor treatment is deactivated in SMM only': (c) => (c.entry & ENTRY.deactivateDualMonitor) === 0,
+  }),
+];
+
+/** Rules that look at control fields only, and at those that seldom change. */
+export const CONTROL_CHECKS: readonly RuleBlock[] = [...execution, ...exiting, ...entering];
+
+/** Offset of the virtual TPR in the virtual-APIC page (29.1.1). */
+const VTPR = 0x80;
+
+/** Rules about what each entry brings: the event that is injected, and the threshold of the TPR. */
+export const LIVE_CONTROL_CHECKS: readonly RuleBlock[] = [
+  block(EXECUTION, primary(PRIMARY.useTprShadow), {
+    'bits 31:4 of the TPR threshold are 0 without virtual-interrupt delivery': (c) =>
+      (c.secondary & SECONDARY.virtualInterruptDelivery) !== 0 || c.vmcs.read32(VMCS.TPR_THRESHOLD) >>> 4 === 0,
+    'the TPR threshold is not above the virtual TPR': (c) =>
+      (c.secondary & (SECONDARY.virtualizeApicAccesses | SECONDARY.virtualInterruptDelivery)) !== 0 ||
+      (c.vmcs.read32(VMCS.TPR_THRESHOLD) & 15) <= ((c.read32(c.vmcs.readLin(VMCS.VIRTUAL_APIC_PAGE_ADDR) + VTPR) >>> 4) & 15),
+  }),
   block(ENTERING, (c) => (c.event & EVENT.valid) !== 0, {
     'the type of the injected event is not a reserved one': (c) =>
       eventType(c) !== 1 && (eventType(c) !== OTHER_EVENT || c.caps.has('primary.monitorTrapFlag')),
@@ -183,12 +199,4 @@ const entering: readonly RuleBlock[] = [
     'the length of the instruction behind an injected event is 0 only where the processor allows it': (c) =>
       c.vmcs.read32(VMCS.VM_ENTRY_INSTRUCTION_LEN) !== 0 || c.caps.zeroLengthInjection,
   }),
-  msrArea(ENTERING, 'the VM-entry MSR-load area', VMCS.VM_ENTRY_MSR_LOAD_ADDR, VMCS.VM_ENTRY_MSR_LOAD_COUNT),
-  // The machine has no SMM: it is always outside.
-  block(ENTERING, undefined, {
-    'entry to SMM is for SMM': (c) => (c.entry & ENTRY.entryToSmm) === 0,
-    'dual-monitor treatment is deactivated in SMM only': (c) => (c.entry & ENTRY.deactivateDualMonitor) === 0,
-  }),
 ];
-
-export const CONTROL_CHECKS: readonly RuleBlock[] = [...execution, ...exiting, ...entering];

@@ -5,7 +5,6 @@ import { CR0, CR4, EFER } from '../system/bits.ts';
 import { EVENT_TYPE } from '../virt/non-root.ts';
 import { ACTIVITY } from './capabilities.ts';
 import { block, ENTRY_FAILURE_QUALIFICATION, type EntryContext, EVENT, eventType, isPat, type RuleBlock } from './checks-context.ts';
-import { GUEST_SEGMENT_CHECKS } from './checks-guest-segments.ts';
 import { ENTRY, PIN, SECONDARY } from './controls.ts';
 import { VMCS, type Wide } from './fields.ts';
 
@@ -14,7 +13,7 @@ const UNCHECKED = 0x6000_0000;
 const bit = (set: number, n: number): boolean => n < 32 && ((set >>> n) & 1) !== 0;
 
 const REGISTERS = '26.3.1.1';
-const registers: readonly RuleBlock[] = [
+export const GUEST_REGISTER_CHECKS: readonly RuleBlock[] = [
   block(REGISTERS, undefined, {
     'CR0 has the bits that VMX operation fixes, but for PE and PG of an unrestricted guest': (c) => {
       const free = c.isUnrestricted ? CR0.PE | CR0.PG : 0;
@@ -190,4 +189,5 @@ const pdptes: readonly RuleBlock[] = [
   ),
 ];
 
-export const GUEST_CHECKS: readonly RuleBlock[] = [...registers, ...GUEST_SEGMENT_CHECKS, ...flow, ...other, ...pdptes];
+/** RIP, RFLAGS, non-register state, PDPTEs: what changes most, or lies in memory. */
+export const LIVE_GUEST_CHECKS: readonly RuleBlock[] = [...flow, ...other, ...pdptes];

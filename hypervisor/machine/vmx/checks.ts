@@ -8,22 +8,27 @@
 
 import { MSR } from '../system/msr.ts';
 import { type EntryContext, type EntryRule, firstFailure, type RuleBlock } from './checks-context.ts';
-import { CONTROL_CHECKS } from './checks-controls.ts';
-import { GUEST_CHECKS } from './checks-guest.ts';
+import { CONTROL_CHECKS, LIVE_CONTROL_CHECKS } from './checks-controls.ts';
+import { GUEST_REGISTER_CHECKS, LIVE_GUEST_CHECKS } from './checks-guest.ts';
+import { GUEST_SEGMENT_CHECKS } from './checks-guest-segments.ts';
 import { HOST_CHECKS } from './checks-host.ts';
 
 export { ENTRY_FAILURE_QUALIFICATION, EntryContext, type EntryRule, type RuleBlock } from './checks-context.ts';
 
 /** All rules about fields. */
 export const ENTRY_CHECKS: { readonly [C in 'control' | 'host' | 'guest']: readonly RuleBlock[] } = {
-  control: CONTROL_CHECKS,
+  control: [...CONTROL_CHECKS, ...LIVE_CONTROL_CHECKS],
   host: HOST_CHECKS,
-  guest: GUEST_CHECKS,
+  guest: [...GUEST_REGISTER_CHECKS, ...GUEST_SEGMENT_CHECKS, ...LIVE_GUEST_CHECKS],
 };
 
-export const failingControl = (c: EntryContext): EntryRule | undefined => firstFailure(CONTROL_CHECKS, c);
-export const failingHost = (c: EntryContext): EntryRule | undefined => firstFailure(HOST_CHECKS, c);
-export const failingGuest = (c: EntryContext): EntryRule | undefined => firstFailure(GUEST_CHECKS, c);
+export const failingControl = (c: EntryContext): EntryRule | undefined =>
+  c.controlMemo.firstFailure(CONTROL_CHECKS, c, 0) ?? firstFailure(LIVE_CONTROL_CHECKS, c);
+export const failingHost = (c: EntryContext): EntryRule | undefined => c.hostMemo.firstFailure(HOST_CHECKS, c, c.inIa32e ? 1 : 0);
+export const failingGuest = (c: EntryContext): EntryRule | undefined =>
+  c.registerMemo.firstFailure(GUEST_REGISTER_CHECKS, c, c.modeKey) ??
+  c.segmentMemo.firstFailure(GUEST_SEGMENT_CHECKS, c, c.modeKey) ??
+  firstFailure(LIVE_GUEST_CHECKS, c);
 
 /** One entry of an MSR-load list (24.7.2, Table 24-12). */
 export interface MsrRule {

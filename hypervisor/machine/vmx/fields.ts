@@ -372,6 +372,16 @@ for (const f of ALL_FIELDS) SLOTS[f.encoding] = f.slot;
 
 const byEncoding: ReadonlyMap<number, Field> = new Map(ALL_FIELDS.map((f) => [f.encoding, f]));
 
+/** The 32-bit words of a region in which these fields lie: offsets in units of four bytes. */
+export const wordsOf = (encodings: readonly number[]): Uint16Array =>
+  Uint16Array.from(
+    encodings.flatMap((e) => {
+      const word = SLOTS[e]! / 4;
+      const { width } = byEncoding.get(e)!;
+      return width === 64 || width === 'natural' ? [word, word + 1] : [word];
+    }),
+  );
+
 /** Fields by encoding, of a processor that supports the 1-settings that `has` tells. */
 export const fieldsWith = (has: (control: ControlName) => boolean): ReadonlyMap<number, Field> =>
   new Map(ALL_FIELDS.filter((f) => f.needs.length === 0 || f.needs.some(has)).map((f) => [f.encoding, f]));

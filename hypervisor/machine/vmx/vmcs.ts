@@ -107,6 +107,20 @@ export class Vmcs {
     if (isWide(f)) this.setWord(f.slot + 4, hi);
   }
 
+  // Many words at once, for whoever wants to know whether anything has changed. `words`: offsets in the region, in units of four bytes.
+
+  hasWords(words: Uint16Array, values: Uint32Array): boolean {
+    const { u32, base } = this.ram;
+    const first = (base + this.at) >>> 2;
+    for (let i = 0; i < words.length; i++) if (u32[first + words[i]!] !== values[i]) return false;
+    return true;
+  }
+  copyWords(words: Uint16Array, into: Uint32Array): void {
+    const { u32, base } = this.ram;
+    const first = (base + this.at) >>> 2;
+    for (let i = 0; i < words.length; i++) into[i] = u32[first + words[i]!]!;
+  }
+
   private word(offset: number): number {
     return this.ram.read32((this.at + offset) as Maddr);
   }
