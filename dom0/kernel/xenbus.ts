@@ -125,6 +125,8 @@ export class XenbusBackends {
   private readonly observer: Observer;
   private readonly nodes = new Map<string, Node>();
   private readonly drivers = new Map<string, BackendDriver>();
+  /** Devices of domains that are being destroyed, until their directories are gone too: what is still written there makes none of them new. */
+  private readonly leaving = new Set<string>();
 
   constructor(xs: XsClient, observer: Observer) {
     this.xs = xs;
@@ -159,9 +161,13 @@ export class XenbusBackends {
     }
   }
 
-  /** Lets go of everything of a domain that is about to be destroyed. */
+  /** Lets go of everything of a domain that is about to be destroyed. Its devices' directories are to be removed afterwards. */
   removeDomain(frontend: Domid): void {
-    for (const node of [...this.nodes.values()]) if (node.frontend === frontend) this.forget(node);
+    for (const node of [...this.nodes.values()]) {
+      if (node.frontend !== frontend) continue;
+      this.leaving.add(node.name);
+      this.forget(node);
+    }
   }
 
   private backendChanged(type: string, path: string): void {
@@ -188,8 +194,9 @@ export class XenbusBackends {
 
   private found(type: string, domText: string, devText: string): void {
     const name = `${type}/${domText}/${devText}`;
-    if (this.nodes.has(name) || this.xs.read(`${ROOT}/${name}/state`) === null || this.xs.read(`${ROOT}/${name}/frontend-id`) === null)
-      return;
+    const isThere = this.xs.read(`${ROOT}/${name}/state`) !== null;
+    if (!isThere) this.leaving.delete(name);
+    if (!isThere || this.leaving.has(name) || this.nodes.has(name) || this.xs.read(`${ROOT}/${name}/frontend-id`) === null) return;
     const node = new Node(this.xs, type, domid(Number(domText)), Number(devText), (n, reason) => this.fail(n, reason));
     this.nodes.set(name, node);
     node.unwatch = this.xs.watch(`${node.frontendPath}/state`, () => {
@@ -201,6 +208,7 @@ export class XenbusBackends {
 
   private forgetMissing(type: string): void {
     for (const node of [...this.nodes.values()]) if (node.type === type && node.read('state') === null) this.forget(node);
+    for (const name of this.leaving) if (this.xs.read(`${ROOT}/${name}/state`) === null) this.leaving.delete(name);
   }
 
   // TOUR block 20: Both ends follow each other's state by watches. A frontend that has published its rings says Initialised; the backend maps
