@@ -7,8 +7,22 @@ import { Vif } from './vif.ts';
 
 export { NETBACK_DEFAULTS, type NetbackOptions, parseNetbackOptions } from './options.ts';
 
+export interface Netback {
+  /** Interfaces by name ('vif/1/0'). */
+  readonly vifs: ReadonlyMap<string, Vif>;
+}
+
 /** Registers the driver; interfaces are ports that `attach` puts on bridges. */
-export function startNetback(dom0: Dom0, attach: AttachPort, options: Partial<NetbackOptions> = {}): void {
+export function startNetback(dom0: Dom0, attach: AttachPort, options: Partial<NetbackOptions> = {}): Netback {
+  const vifs = new Map<string, Vif>();
+  const removed = (vif: Vif) => {
+    if (vifs.get(vif.node.name) === vif) vifs.delete(vif.node.name);
+  };
   const shared = new Shared(dom0, { ...NETBACK_DEFAULTS, ...options });
-  dom0.backends.register('vif', (node) => new Vif(shared, node, attach));
+  dom0.backends.register('vif', (node) => {
+    const vif = new Vif(shared, node, attach, removed);
+    vifs.set(node.name, vif);
+    return vif;
+  });
+  return { vifs };
 }

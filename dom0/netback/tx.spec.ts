@@ -44,6 +44,30 @@ describe('on xenbus', () => {
     expect(f.domain.flags(f.queue.txRef) & 0x18).toBe(0);
   });
 
+  it('counts what the guest sent and was sent, whoever is connected, until the interface goes', () => {
+    const { world, f, q } = open();
+    const peer = new TestFront(world).connect();
+    const name = `vif/${f.domain.id}/0`;
+    const stats = () => world.netback.vifs.get(name)?.stats;
+    expect(stats()).toMatchObject({ txBytes: 0, rxBytes: 0 });
+    q.send(tcpPacket({ from: f.domain.id, to: peer.domain.id, payload: 100 }));
+    world.run();
+    q.post(4);
+    peer.queue.send(tcpPacket({ from: peer.domain.id, to: f.domain.id, payload: 200 }));
+    world.run();
+    f.write('state', '6');
+    world.run();
+    f.write('state', '1');
+    world.run();
+    f.connect();
+    q.send(tcpPacket({ from: f.domain.id, to: peer.domain.id, payload: 300 }));
+    world.run();
+    expect(stats()).toMatchObject({ txPackets: 2, txBytes: 508, rxPackets: 1, rxBytes: 254 });
+    world.dom0.backends.removeDomain(f.domain.id);
+    expect(stats()).toBeUndefined();
+    expect(world.netback.vifs.size).toBe(1);
+  });
+
   it('connects again to a frontend that starts over', () => {
     const { world, wire, f, q } = open();
     f.write('state', '6');

@@ -1,7 +1,7 @@
 // One network interface as its backend: a device on xenbus on one side, a port of a bridge on the other (Linux's xen-netback/xenbus.c and
 // interface.c). What a frontend brings with it while it is connected is in connection.ts.
 import { type BackendDevice, type BackendNode, XenbusError } from '../kernel/xenbus.ts';
-import type { AttachPort, Packet, PortAccepts, PortClient, SwitchPort } from '../switch/port.ts';
+import type { AttachPort, Packet, PortAccepts, PortClient, PortStats, SwitchPort } from '../switch/port.ts';
 import { Connection, type ConnectionOwner } from './connection.ts';
 import { parseRate } from './credit.ts';
 import { MulticastFilter } from './multicast.ts';
@@ -18,17 +18,24 @@ export class Vif implements BackendDevice, PortClient {
   private readonly shared: Shared;
   private readonly multicast = new MulticastFilter();
   private readonly port: SwitchPort;
+  private readonly removed: (vif: Vif) => void;
   private stopWatching: () => void = () => {};
 
-  /** netback_probe, and what the hotplug script vif-bridge does. */
-  constructor(shared: Shared, node: BackendNode, attach: AttachPort) {
+  /** netback_probe, and what the hotplug script vif-bridge does. `removed` is told when the device is gone. */
+  constructor(shared: Shared, node: BackendNode, attach: AttachPort, removed: (vif: Vif) => void = () => {}) {
     this.shared = shared;
     this.node = node;
+    this.removed = removed;
     if (!/^\d+$/.test(node.read('handle') ?? '')) throw new XenbusError('reading handle');
     writeFeatures(shared, node);
     this.accepts = this.makeAccepts();
     this.port = attach(node.read('bridge') ?? 'xenbr0', this, node.read('vifname') ?? `vif${node.frontend}.${node.devid}`);
     node.write('hotplug-status', 'connected');
+  }
+
+  /** Of all its connections, from the guest's point of view. */
+  get stats(): Readonly<PortStats> {
+    return this.port.stats;
   }
 
   connect(): void {
@@ -55,6 +62,7 @@ export class Vif implements BackendDevice, PortClient {
   remove(): void {
     this.port.close();
     this.node.rm('hotplug-status');
+    this.removed(this);
   }
 
   receive(packet: Packet): boolean {

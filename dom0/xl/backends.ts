@@ -1,8 +1,8 @@
 // Which backends dom0 runs, and what of the host each gets.
-import { type BlkbackOptions, startBlkback } from '../blkback/index.ts';
+import { type Blkback, type BlkbackOptions, startBlkback } from '../blkback/index.ts';
 import { Screens } from '../fbback/index.ts';
 import type { Dom0 } from '../kernel/dom0.ts';
-import { type NetbackOptions, startNetback } from '../netback/index.ts';
+import { type Netback, type NetbackOptions, startNetback } from '../netback/index.ts';
 import { registerP9Back } from '../p9back/index.ts';
 import { type OpenStore, StoreError } from '../storage/block-store.ts';
 import type { Network } from '../switch/network.ts';
@@ -26,12 +26,15 @@ export const noStorage: OpenStore = () => {
 export interface Backends {
   /** Frame buffers and keyboards. */
   readonly screens: Screens;
+  /** What its disks and interfaces count. */
+  readonly vbds: Blkback['vbds'];
+  readonly vifs: Netback['vifs'];
 }
 
 /** Called once, when the machine is switched on: every driver registers with dom0.backends. netback's interfaces go on `network.attach`. */
 export function startBackends(dom0: Dom0, network: Network, services: BackendServices): Backends {
-  startNetback(dom0, network.attach, services.netback);
+  const { vifs } = startNetback(dom0, network.attach, services.netback);
   registerP9Back(dom0, openNodeShare);
-  startBlkback(dom0, services.openStore ?? noStorage, services.blkback);
-  return { screens: new Screens(dom0) };
+  const { vbds } = startBlkback(dom0, services.openStore ?? noStorage, services.blkback);
+  return { screens: new Screens(dom0), vbds, vifs };
 }

@@ -29,11 +29,19 @@ export interface BridgeListing {
   readonly ports: readonly (PortStats & { readonly name: string; readonly addresses: readonly string[] })[];
 }
 
-/** What the backends count, for `top`. */
+/** A domain's devices and what the backends have counted of them since they came, for `top`. */
 export interface DeviceCounts {
   readonly domid: number;
   readonly nets: number;
   readonly vbds: number;
+  /** Bytes that the domain sent, and that it was sent. */
+  readonly netTx: number;
+  readonly netRx: number;
+  /** Requests, and sectors of 512 bytes. */
+  readonly vbdReads: number;
+  readonly vbdWrites: number;
+  readonly vbdReadSectors: number;
+  readonly vbdWriteSectors: number;
 }
 
 export interface HostCalls {

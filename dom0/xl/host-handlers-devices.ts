@@ -52,6 +52,8 @@ async function waitForDetach(m: HostMachine, dom: number, type: string, devid: n
   return true;
 }
 
+const sum = <T>(list: readonly T[], of: (item: T) => number): number => list.reduce((n, item) => n + of(item), 0);
+
 const withDevice = (d: DeviceConfig, device: Device): DeviceConfig =>
   device.type === 'vbd' ? { ...d, disks: [...d.disks, device] } : device.type === 'vif' ? { ...d, nics: [...d.nics, device] } : d;
 const withoutDevice = (d: DeviceConfig, type: DeviceType, devid: number): DeviceConfig => {
@@ -100,7 +102,19 @@ export const deviceHandlers: Handlers<'devices' | 'attach' | 'detach' | 'deviceC
   },
   deviceCounts: (m) =>
     [...m.residents.keys()].map((dom) => {
-      const count = (type: DeviceType) => listDevices(m.host.toolstack.xs, dom, type).length;
-      return { domid: dom, nets: count('vif'), vbds: count('vbd') };
+      const { vifs, vbds } = m.host;
+      const nets = [...vifs.values()].filter((v) => v.node.frontend === dom).map((v) => v.stats);
+      const disks = [...vbds.values()].filter((v) => v.node.frontend === dom).map((v) => v.statistics);
+      return {
+        domid: dom,
+        nets: nets.length,
+        vbds: disks.length,
+        netTx: sum(nets, (s) => s.txBytes),
+        netRx: sum(nets, (s) => s.rxBytes),
+        vbdReads: sum(disks, (s) => s.rd_req),
+        vbdWrites: sum(disks, (s) => s.wr_req),
+        vbdReadSectors: sum(disks, (s) => s.rd_sect),
+        vbdWriteSectors: sum(disks, (s) => s.wr_sect),
+      };
     }),
 };

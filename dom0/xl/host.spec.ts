@@ -6,6 +6,8 @@ import { join } from 'node:path';
 import { domid } from '@ringworld/abi';
 import { buildHello64 } from '@ringworld/guests';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { NO_DEVICES } from '../toolstack/device-config.ts';
+import { nicDevice } from '../toolstack/device-nic.ts';
 import { parseElf } from '../toolstack/elf.ts';
 import { publishP2m } from '../toolstack/testing/publish-p2m.ts';
 import type { DomainConfig } from '../toolstack/xlcfg.ts';
@@ -144,6 +146,17 @@ describe('cores', () => {
       if (isPublished) expect(pagesIn(file)).toBe(16 * 256);
     }
   });
+});
+
+test('top shows what the backends have counted', async () => {
+  const { device } = nicDevice('bridge=xenbr0', 0, new Uint8Array(16));
+  const id = await guest('busy', true, { devices: { ...NO_DEVICES, nics: [device] } });
+  // Dom0 hears of a new device by a watch.
+  for (let i = 0; i < 100 && !machine.host.vifs.has(`vif/${id}/0`); i++) await new Promise((done) => setTimeout(done, 5));
+  Object.assign(machine.host.vifs.get(`vif/${id}/0`)!.stats, { txBytes: 3 << 10, rxBytes: 5 << 10 });
+  expect((await xl('top')).out).toMatch(/^ {6}busy ----p-.* 1 +1 +3 +5 +0 +0 +0 +0 +0$/m);
+  await xl('destroy', 'busy');
+  expect(machine.host.vifs.size).toBe(0);
 });
 
 test('vCPUs are listed and pinned, weights kept', async () => {

@@ -1,23 +1,20 @@
 // Switches a machine on: emulated PC, hypervisor, dom0 with its services. The one file in dom0 that knows the hypervisor's inside.
 import { createDom0, createHypervisor, createMachine, type EngineKind, type Hypervisor, type Machine } from '@ringworld/hypervisor';
-import type { Screens } from '../fbback/index.ts';
 import { Dom0 } from '../kernel/dom0.ts';
 import { Network } from '../switch/network.ts';
 import { gzipNode } from '../toolstack/decompress/gzip-node.ts';
 import { decompressorsWith } from '../toolstack/decompress/index.ts';
 import { Toolstack } from '../toolstack/lifecycle.ts';
-import { type BackendServices, startBackends } from './backends.ts';
+import { type BackendServices, type Backends, startBackends } from './backends.ts';
 import { backgroundCompiler } from './node-jit.ts';
 import { UserError } from './user-error.ts';
 
-export interface Host {
+export interface Host extends Backends {
   readonly hv: Hypervisor;
   readonly machine: Machine;
   readonly toolstack: Toolstack;
   /** dom0's bridges. */
   readonly network: Network;
-  /** Frame buffers and keyboards of domains. */
-  readonly screens: Screens;
 }
 
 const DOM0_PAGES = 2048;
@@ -53,9 +50,9 @@ export function switchOn(options: SwitchOnOptions): Host {
   const { port } = createDom0(hv, { pages: DOM0_PAGES });
   const dom0 = new Dom0(port, DOM0_PAGES);
   const network = new Network(dom0.timers, dom0.observer);
-  const { screens } = startBackends(dom0, network, options.services ?? {});
+  const backends = startBackends(dom0, network, options.services ?? {});
   const toolstack = new Toolstack(dom0, decompressorsWith(gzipNode));
-  return { hv, machine, toolstack, network, screens };
+  return { hv, machine, toolstack, network, ...backends };
 }
 
 function createMachineOrSay(ramMiB: number, cpus: number, engine: EngineKind) {

@@ -14,7 +14,7 @@ import { Dom0 } from '../../kernel/dom0.ts';
 import { FrontDomain } from '../../kernel/front-domain.ts';
 import { Network } from '../../switch/network.ts';
 import { addDevice, type Device } from '../../toolstack/device.ts';
-import { startNetback } from '../index.ts';
+import { type Netback, startNetback } from '../index.ts';
 import type { NetbackOptions } from '../options.ts';
 
 const DOM0_PAGES = 1024;
@@ -25,6 +25,7 @@ export class World {
   readonly hv: Hypervisor;
   readonly dom0: Dom0;
   readonly network: Network;
+  readonly netback: Netback;
 
   constructor(options: Partial<NetbackOptions> = {}) {
     const machine = createMachine({ ramBytes: 64 << 20, cpus: 1, engine: 'interp' });
@@ -32,7 +33,7 @@ export class World {
     const { port } = createDom0(this.hv, { pages: DOM0_PAGES });
     this.dom0 = new Dom0(port, DOM0_PAGES);
     this.network = new Network(this.dom0.timers, this.dom0.observer);
-    startNetback(this.dom0, this.network.attach, options);
+    this.netback = startNetback(this.dom0, this.network.attach, options);
   }
 
   /** Lets events be delivered and `ns` of virtual time pass. */

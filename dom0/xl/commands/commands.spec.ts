@@ -105,15 +105,19 @@ test('top counts the share of a CPU between two pictures', () => {
   const at = (uptime: number, d: DomainStatus) => ({
     domains: [d],
     info: { ...info, uptime } as never,
-    counts: [{ domid: 1, nets: 1, vbds: 2 }],
+    counts: [
+      { domid: 1, nets: 1, vbds: 2, netTx: 2047, netRx: 5 << 20, vbdReads: 7, vbdWrites: 8, vbdReadSectors: 56, vbdWriteSectors: 88 },
+    ],
   });
   const text = picture(at(12, domain({ cpuTimeNs: 2e9 })), at(10, domain({ cpuTimeNs: 1e9 })), false);
   expect(text.split('\n')).toEqual([
     'xentop - 01:00:00   Xen 4.17.7',
     '1 domains: 0 running, 1 blocked, 0 paused, 0 crashed, 0 dying, 0 shutdown',
     'Mem: 1048576k total, 524288k used, 524288k free    CPUs: 2 @ 2100MHz',
-    '      NAME  STATE   CPU(sec) CPU(%)     MEM(k) MEM(%)  MAXMEM(k) MAXMEM(%) VCPUS NETS VBDS',
-    '       web --b---          2   50.0     262144   25.0     263168      25.1     2    1    2',
+    '      NAME  STATE   CPU(sec) CPU(%)     MEM(k) MEM(%)  MAXMEM(k) MAXMEM(%) VCPUS' +
+      ' NETS NETTX(k) NETRX(k) VBDS   VBD_RD   VBD_WR  VBD_RSECT  VBD_WSECT',
+    '       web --b---          2   50.0     262144   25.0     263168      25.1     2' +
+      '    1        1     5120    2        7        8         56         88',
     '',
   ]);
 });

@@ -1,4 +1,5 @@
-// `ringworld top`: xentop's columns (tools/xentop/xentop.c), as a screen that is drawn again or, with -b, as a list of pictures.
+// `ringworld top`: xentop's columns (tools/xentop/xentop.c), as a screen that is drawn again or, with -b, as a list of pictures. Devices' figures
+// are totals, as there; NETTX is what the domain sent, where xenstat takes the figures of dom0's end of the interface.
 import type { DeviceCounts, DomainStatus, HostCalls } from '../host-calls.ts';
 import type { HostClient } from '../host-client.ts';
 import { XlError } from '../user-error.ts';
@@ -22,7 +23,13 @@ const COLUMNS: readonly [string, number][] = [
   ['MAXMEM(%)', 9],
   ['VCPUS', 5],
   ['NETS', 4],
+  ['NETTX(k)', 8],
+  ['NETRX(k)', 8],
   ['VBDS', 4],
+  ['VBD_RD', 8],
+  ['VBD_WR', 8],
+  ['VBD_RSECT', 10],
+  ['VBD_WSECT', 10],
 ];
 
 const line = (cells: readonly string[]): string => `${cells.map((c, i) => c.padStart(COLUMNS[i]![1])).join(' ')}\n`;
@@ -62,7 +69,13 @@ export function picture(now: Sample, before: Sample | null, fullNames: boolean):
       isUnlimited ? 'n/a' : ((d.maxMemKb / totalKb) * 100).toFixed(1),
       String(d.vcpusOnline),
       String(c?.nets ?? 0),
+      String(Math.floor((c?.netTx ?? 0) / 1024)),
+      String(Math.floor((c?.netRx ?? 0) / 1024)),
       String(c?.vbds ?? 0),
+      String(c?.vbdReads ?? 0),
+      String(c?.vbdWrites ?? 0),
+      String(c?.vbdReadSectors ?? 0),
+      String(c?.vbdWriteSectors ?? 0),
     ]);
   });
   return head + line(COLUMNS.map(([name]) => name)) + rows.join('');
