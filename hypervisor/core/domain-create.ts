@@ -66,6 +66,7 @@ export function createVcpu(hv: Hypervisor, domain: Domain, id: number, isHosted 
       return rc;
     }
   }
+  domain.hvm?.ioreqServers?.vcpuCreated(vcpu);
   updateVcpuTime(hv, vcpu, true);
   return 0;
 }

@@ -19,6 +19,7 @@ export function destroyDomain(hv: Hypervisor, domain: Domain): void {
   domain.isDying = true;
   domain.evtchn.destroy();
   domain.grants.release();
+  domain.hvm?.ioreqServers?.destroyAll();
   stopWatchdogs(hv, domain);
   for (const v of domain.vcpus) {
     v.timers.stopAll();

@@ -9,13 +9,15 @@ import { RunExit } from '../machine/cpu-api.ts';
 import { Ram } from '../machine/mmu/ram.ts';
 import { CONTEXT_SIZE } from '../machine/state.ts';
 import { createDom0 } from './dom0-create.ts';
-import type { Domain } from './domain.ts';
+import type { Domain, DomainOptions } from './domain.ts';
 import { createDomain, createVcpu, freeDomid } from './domain-create.ts';
 import { openDomainPort } from './domain-port.ts';
 import { unpauseDomain } from './domain-shutdown.ts';
 import { FrameTable } from './frame-table.ts';
+import type { HvmHooks } from './hvm-hooks.ts';
 import { Hypervisor, type HypervisorOptions } from './hypervisor.ts';
 import type { Domid, Gfn } from './ids.ts';
+import { noHvm } from './no-hvm.ts';
 import { P2M_TYPES } from './p2m.ts';
 import type { PvHooks } from './pv-hooks.ts';
 import type { Vcpu } from './vcpu.ts';
@@ -89,10 +91,27 @@ export function createBench(options: Partial<HypervisorOptions> & { cpus?: numbe
   return bench as Bench;
 }
 
+/** Hooks of hvm/ that do nothing but note what they were called with, in `calls`, by name. `over` replaces some. */
+export function recordingHvm(calls: unknown[][], over: Partial<HvmHooks> = {}): HvmHooks {
+  const note =
+    (name: string) =>
+    (_hv: Hypervisor, ...args: unknown[]): number => {
+      calls.push([name, ...args.map((a) => (typeof a === 'object' && a !== null && 'id' in a ? a.id : a))]);
+      return 0;
+    };
+  // SAFE: every hook takes the hypervisor first and gives a number or nothing; the ones that do not are to be given in `over`.
+  const all = Object.fromEntries(Object.keys(noHvm).map((name) => [name, note(name)])) as unknown as HvmHooks;
+  return { ...all, ...over };
+}
+
 /** An unprivileged domain whose kernel is the test: translated, `pages` of RAM at gfn 0 on, vCPUs hosted. */
-export function createTestDomain(hv: Hypervisor, options: { vcpus?: number; pages?: number } = {}): { domain: Domain; port: DomainPort } {
+export function createTestDomain(
+  hv: Hypervisor,
+  options: { vcpus?: number; pages?: number; hvm?: DomainOptions['hvm'] } = {},
+): { domain: Domain; port: DomainPort } {
   const vcpus = options.vcpus ?? 1;
-  const domain = createDomain(hv, { id: freeDomid(hv) as Domid, isTranslated: true, maxVcpus: vcpus })!;
+  const hvm = options.hvm && { hvm: options.hvm };
+  const domain = createDomain(hv, { id: freeDomid(hv) as Domid, isTranslated: true, maxVcpus: vcpus, ...hvm })!;
   for (let i = 0; i < vcpus; i++) createVcpu(hv, domain, i, true);
   for (let g = 0; g < (options.pages ?? 64); g++) domain.p2m.set(g as Gfn, hv.frames.allocForDomain(domain), P2M_TYPES.ram_rw);
   return { domain, port: openDomainPort(hv, domain) };

@@ -24,6 +24,7 @@ import {
   XENMEM_resource_grant_table,
   XENMEM_resource_grant_table_id_shared,
   XENMEM_resource_grant_table_id_status,
+  XENMEM_resource_ioreq_server,
   xen_add_to_physmap,
   xen_add_to_physmap_batch,
   xen_mem_acquire_resource,
@@ -134,7 +135,27 @@ export function removeFromPhysmap(c: HypercallContext, arg: number): number {
   return c.hv.frames.isValid(x.gpfn) && c.hv.frames.owner[x.gpfn] === d.id ? 0 : -XEN_ENOENT;
 }
 
-/** XENMEM_acquire_resource: of what there is to acquire, grant table frames. */
+/** The frames of a resource: how many there are, and each by number (INVALID_MFN: there is none). */
+interface Resource {
+  readonly size: number;
+  frame(i: number): Mfn;
+}
+function resourceOf(c: HypercallContext, d: Domain, type: number, id: number): Resource | number {
+  if (type === XENMEM_resource_ioreq_server) {
+    if (!d.isHvm) return -XEN_EINVAL;
+    const servers = d.hvm?.ioreqServers;
+    const server = servers?.get(id, c.domain) ?? -XEN_ENOENT;
+    if (typeof server === 'number') return server;
+    return { size: 2, frame: (i) => servers!.resourceFrame(server, i) };
+  }
+  if (type !== XENMEM_resource_grant_table) return -XEN_EOPNOTSUPP;
+  const { grants } = d;
+  if (id === XENMEM_resource_grant_table_id_shared) return { size: grants.maxFrames, frame: (i) => grants.sharedFrame(i, true) };
+  if (id === XENMEM_resource_grant_table_id_status) return { size: grants.maxStatusFrames, frame: (i) => grants.statusFrame(i, true) };
+  return -XEN_EINVAL;
+}
+
+/** XENMEM_acquire_resource: of what there is to acquire, grant table frames and the pages of device models. */
 export function acquireResource(c: HypercallContext, start: number, arg: number): number {
   const x = c.guest.readStruct(xen_mem_acquire_resource, arg);
   if (x === null) return -XEN_EFAULT;
@@ -143,16 +164,14 @@ export function acquireResource(c: HypercallContext, start: number, arg: number)
   if (d === c.domain) return -XEN_EPERM;
   if (d === undefined) return -XEN_ESRCH;
   if (!c.domain.isPrivileged) return -XEN_EPERM;
-  if (x.type !== XENMEM_resource_grant_table) return -XEN_EOPNOTSUPP;
-  const isShared = x.id === XENMEM_resource_grant_table_id_shared;
-  if (!isShared && x.id !== XENMEM_resource_grant_table_id_status) return -XEN_EINVAL;
+  const resource = resourceOf(c, d, x.type, x.id);
+  if (typeof resource === 'number') return resource;
   if (x.frame_list === 0) {
     if (x.nr_frames !== 0 || start !== 0) return -XEN_EINVAL;
-    const size = isShared ? d.grants.maxFrames : d.grants.maxStatusFrames;
-    return c.guest.writeStruct(xen_mem_acquire_resource, arg, { ...x, nr_frames: size }) ? 0 : -XEN_EFAULT;
+    return c.guest.writeStruct(xen_mem_acquire_resource, arg, { ...x, nr_frames: resource.size }) ? 0 : -XEN_EFAULT;
   }
   for (let i = start; i < x.nr_frames; i++) {
-    const mfn = isShared ? d.grants.sharedFrame(x.frame + i, true) : d.grants.statusFrame(x.frame + i, true);
+    const mfn = resource.frame(x.frame + i);
     if (mfn === INVALID_MFN) return -XEN_EINVAL;
     if (!c.domain.isTranslated) {
       if (!writeFrame(c, x.frame_list, i, mfn)) return -XEN_EFAULT;

@@ -1,6 +1,6 @@
 // Hypercalls that exist in the table of Xen 4.17 but do nothing for any domain here, each with the answer that Xen gives a PV domU.
 
-import { DOMID_SELF, XEN_EINVAL, XEN_ENOSYS, XEN_EOPNOTSUPP, XEN_EPERM, XEN_ESRCH } from '@ringworld/abi';
+import { XEN_ENOSYS, XEN_EOPNOTSUPP, XEN_EPERM } from '@ringworld/abi';
 import type { HypercallHandler } from './context.ts';
 
 /** No security module: the dummy one knows no operations. */
@@ -11,14 +11,6 @@ export const kexec_op: HypercallHandler = (c) => (c.domain.isPrivileged ? -XEN_E
 export const xenpmu_op: HypercallHandler = () => -XEN_EOPNOTSUPP;
 /** Hypervisor parameters as files: for the privileged domain, and there are none. */
 export const hypfs_op: HypercallHandler = (c) => (c.domain.isPrivileged ? -XEN_ENOSYS : -XEN_EPERM);
-
-/** Device models work on other, HVM, domains. */
-export const dm_op: HypercallHandler = (c) => {
-  const domid = c.argU32(0) & 0xffff;
-  if (domid === DOMID_SELF || domid === c.domain.id) return -XEN_EPERM;
-  if (c.hv.domain(domid) === undefined) return -XEN_ESRCH;
-  return c.domain.isPrivileged ? -XEN_EINVAL : -XEN_EPERM;
-};
 
 /** do_mca (__HYPERVISOR_arch_0): machine checks are the privileged domain's affair, and none ever happens. */
 export const arch_0: HypercallHandler = (c) => (c.domain.isPrivileged ? -XEN_ENOSYS : -XEN_EPERM);
