@@ -12,7 +12,7 @@ import { ACTIVITY } from './capabilities.ts';
 import { ENTRY, EXIT, PIN, SECONDARY } from './controls.ts';
 import { ENTRY_FAILURE, INTERRUPTION_HAS_ERROR, INTERRUPTION_TYPE_SHIFT, INTERRUPTION_VALID } from './exits.ts';
 import { VMCS } from './fields.ts';
-import { fieldToState, savePdptes, saveRegisters, stateToField } from './guest-state.ts';
+import { fieldToState, mergeCr0, savePdptes, saveRegisters, stateToField } from './guest-state.ts';
 import { loadMsrs, storeMsrs } from './msr-areas.ts';
 import type { Vmcs } from './vmcs.ts';
 import type { Vmx } from './vmx.ts';
@@ -133,8 +133,6 @@ const HOST_CODE = SEG.present | SEG.s | SEG.code | SEG.writable | SEG.accessed |
 /** A busy 32- or 64-bit TSS. */
 const HOST_TSS = SEG.present | 0xb;
 const FLAT = 0xffff_ffff;
-/** CR0 bits that an exit leaves as they are (27.5.1): ET, NW, CD and what is reserved. */
-const CR0_KEPT = 0x6000_0010;
 
 /** 27.5. False: VMX abort. */
 function loadHost(vmx: Vmx, vmcs: Vmcs): boolean {
@@ -142,7 +140,7 @@ function loadHost(vmx: Vmx, vmcs: Vmcs): boolean {
   const { thread } = cpu;
   const controls = vmcs.read32(VMCS.VM_EXIT_CONTROLS);
   const is64 = (controls & EXIT.hostAddressSpaceSize) !== 0;
-  cpu.setHalves(STATE.cr0, (vmcs.lo(VMCS.HOST_CR0) & ~CR0_KEPT) | (cpu.lo(STATE.cr0) & CR0_KEPT), 0);
+  cpu.setHalves(STATE.cr0, mergeCr0(vmcs.lo(VMCS.HOST_CR0), cpu.lo(STATE.cr0)), 0);
   fieldToState(cpu, vmcs, VMCS.HOST_CR3, STATE.cr3);
   cpu.setHalves(STATE.cr4, is64 ? vmcs.lo(VMCS.HOST_CR4) | CR4.PAE : vmcs.lo(VMCS.HOST_CR4) & ~CR4.PCIDE, 0);
   cpu.setHalves(STATE.dr + 56, DR7_FIXED, 0);

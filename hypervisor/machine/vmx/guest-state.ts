@@ -39,8 +39,10 @@ const pdpteAt = Int32Array.from([VMCS.GUEST_PDPTE0, VMCS.GUEST_PDPTE1, VMCS.GUES
 
 /** Access rights, bit 16: the register is unusable. The other bits are those of SEG (state.ts). */
 const UNUSABLE = 1 << 16;
-/** CR0 bits that VM entry leaves as they are (26.3.2.1): ET, NW and CD. */
-const CR0_KEPT = 0x6000_0010;
+/** CR0 bits that entries and exits leave as they are (26.3.2.1, 27.5.1): NW and CD; and ET, which is always set. */
+const CR0_KEPT = 0x6000_0000;
+const CR0_ET = 0x10;
+export const mergeCr0 = (field: number, old: number): number => (field & ~CR0_KEPT) | (old & CR0_KEPT) | CR0_ET;
 
 /** Control registers, descriptor tables, segments, RSP, RIP and RFLAGS; `rflags` are given since what RF is to be depends on the exit. */
 export function saveRegisters(cpu: Context, vmcs: Vmcs, rflags: number): void {
@@ -70,7 +72,7 @@ export function loadRegisters(cpu: Context, vmcs: Vmcs): void {
   const to = cpu.base >>> 2;
   for (let i = 0; i < inVmcs.length; i++) u32[to + inState[i]!] = u32[from + inVmcs[i]!]!;
   const cr0 = to + (STATE.cr0 >>> 2);
-  u32[cr0] = (u32[from + cr0At]! & ~CR0_KEPT) | (u32[cr0]! & CR0_KEPT);
+  u32[cr0] = mergeCr0(u32[from + cr0At]!, u32[cr0]!);
   u32[cr0 + 1] = 0;
   for (let n = 0; n < 8; n++) {
     const access = u32[from + accessAt[n]!]!;

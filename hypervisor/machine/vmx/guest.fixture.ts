@@ -5,6 +5,7 @@ import { RunExit } from '../cpu-api.ts';
 import type { EmulatedCpu } from '../exec/cpu.ts';
 import { createMachine, type Machine, type MachineOptions } from '../machine.ts';
 import { PROFILES, withFeatures } from '../system/cpuid.ts';
+import { createThreadState } from '../system/ports.ts';
 import { ENTRY, EXIT, PRIMARY, SECONDARY } from './controls.ts';
 import { EXIT_NAMES, type VmxExitName } from './exits.ts';
 import { GUEST_SEGMENTS, VMCS } from './fields.ts';
@@ -48,6 +49,28 @@ export const G = {
 export const EPTP_VALUE = AT.ept | 0x1e;
 const ALL = 0xffff_ffff;
 
+/** Machines are used again, blank: to make one takes as long as some twenty tests. */
+const machines = new Map<string, Machine>();
+function machineFor(options: Partial<MachineOptions>, profile: string): Machine {
+  const key = JSON.stringify([options, profile]);
+  let m = machines.get(key);
+  if (m === undefined) {
+    m = createMachine({ ramBytes: 8 << 20, cpus: 1, profile: withFeatures(PROFILES[profile]!, ['vmx']), ...options });
+    machines.set(key, m);
+  }
+  const cpu = m.cpus[0]!;
+  m.ram.fill(0 as Maddr, 0, m.ram.size);
+  cpu.clear();
+  Object.assign(cpu.thread, createThreadState());
+  cpu.cycles = 0;
+  cpu.apic = undefined;
+  cpu.vmx!.vmxoff();
+  cpu.setNonRoot(null);
+  cpu.flushAll();
+  cpu.vmx!.spaces.each((s) => cpu.flushSpace(s.space));
+  return m;
+}
+
 export interface ExitRecord {
   readonly name: VmxExitName | undefined;
   readonly qualification: bigint;
@@ -70,7 +93,7 @@ export class VmxFixture {
   private launched = false;
 
   constructor(options: Partial<MachineOptions> = {}, host: Vmx['host'] = 'typescript', profile = 'skylake-sp') {
-    this.machine = createMachine({ ramBytes: 16 << 20, cpus: 1, profile: withFeatures(PROFILES[profile]!, ['vmx']), ...options });
+    this.machine = machineFor(options, profile);
     this.cpu = this.machine.cpus[0]!;
     this.vmx = this.cpu.vmx!;
     this.vmx.host = host;
