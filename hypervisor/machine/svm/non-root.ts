@@ -155,7 +155,7 @@ export class SvmGuest implements NonRoot {
     if (!this.svm.controls.isIntercepted(EXIT.TASK_SWITCH.code)) return false;
     let high = source === 'iret' ? TASK_SWITCH_HIGH.iret : source === 'jmp' ? TASK_SWITCH_HIGH.jmp : 0;
     if (errorCode >= 0) high |= TASK_SWITCH_HIGH.hasError;
-    if (cpu.lo(STATE.eflags) & EFLAGS.RF) high |= TASK_SWITCH_HIGH.rf;
+    if (savesRf(cpu, source)) high |= TASK_SWITCH_HIGH.rf;
     exitGuest(this.svm, EXIT.TASK_SWITCH.code, selector, 0, Math.max(errorCode, 0), high, 0);
     return true;
   }
@@ -229,6 +229,12 @@ export class ClosedGif implements NonRoot {
   tripleFault = (): boolean => false;
   secondLevelFault = (): void => {};
   boundary = (): boolean => false;
+}
+
+/** RFLAGS.RF as the outgoing TSS would have it: a fault other than #DB sets it. */
+function savesRf(cpu: SystemCpu, source: 'jmp' | 'call' | 'int' | 'iret'): boolean {
+  const e = source === 'int' ? cpu.delivering : undefined;
+  return (cpu.lo(STATE.eflags) & EFLAGS.RF) !== 0 || (e !== undefined && e.type === EVENT_TYPE.exception && e.vector !== EXC.DB);
 }
 
 // ------------------------------------------------------------------ instructions with more to look at
