@@ -3,6 +3,7 @@ import type { Lin } from '../addresses.ts';
 import { RunExit } from '../cpu-api.ts';
 import { CS, EFLAGS, RAX, RBX, RCX, RDI, RDX, RSI, RSP, SS, STATE } from '../state.ts';
 import { CR0, CR4, EFER } from './bits.ts';
+import { PROFILES } from './cpuid.ts';
 import { checkExecuteBreakpoint, matchData, matchExecute, singleStep } from './debug.ts';
 import type { FakeCpu } from './fake-cpu.ts';
 import { CODE, DATA, longCpu, protectedCpu, realCpu, SEL, STACK, TSS } from './fake-cpu.ts';
@@ -237,7 +238,16 @@ describe('control registers (SDM Vol 3A, 2.5)', () => {
     ],
     ['CR4 with bit 63', () => {}, 4, (1n << 63n) | 0x220n, '#GP(0)'],
     ['CR4.VME and PVI', () => {}, 4, 0x223n, 'ok'],
-    ['CR4.VMXE while there is no VMX', () => {}, 4, 0x220n | BigInt(CR4.VMXE), '#GP(0)'],
+    ['CR4.VMXE where there is VMX', () => {}, 4, 0x220n | BigInt(CR4.VMXE), 'ok'],
+    [
+      'CR4.VMXE while there is no VMX',
+      (c) => {
+        c.profile = PROFILES.baseline!;
+      },
+      4,
+      0x220n | BigInt(CR4.VMXE),
+      '#GP(0)',
+    ],
   ];
   for (const [what, prepare, n, v, outcome] of states) {
     it(`${what}: ${outcome}`, () => {
@@ -433,12 +443,12 @@ describe('CPUID', () => {
     const brand = [2, 3, 4].map((n) => words(...cpuid(c, 0x8000_0000 + n))).join('');
     expect(brand.replaceAll('\0', '')).toBe('Intel(R) Xeon(R) Gold 6154 CPU @ 3.00GHz');
   });
-  it('promises long mode, NX, SSE2 and SMEP, and neither AVX nor VMX', () => {
+  it('promises long mode, NX, SSE2, SMEP and VMX, and no AVX', () => {
     const c = longCpu(3);
     const one = cpuid(c, 1);
     expect(one[3]! & ((1 << 26) | (1 << 25) | (1 << 6))).toBe((1 << 26) | (1 << 25) | (1 << 6));
     expect(one[2]! & (1 << 28)).toBe(0);
-    expect(one[2]! & (1 << 5)).toBe(0);
+    expect(one[2]! & (1 << 5)).toBe(1 << 5);
     expect(cpuid(c, 7)[1]! & (1 << 7)).toBe(1 << 7);
     expect(cpuid(c, 0x8000_0001)[3]! & 0x20100800).toBe(0x20100800);
   });
