@@ -19,6 +19,7 @@ import {
   XEN_DMOP_IO_RANGE_PCI,
   XEN_DMOP_IO_RANGE_PORT,
   XEN_DMOP_map_io_range_to_ioreq_server,
+  XEN_DMOP_no_gfns,
   XEN_DMOP_remote_shutdown,
   XEN_DMOP_set_ioreq_server_state,
   XEN_DMOP_set_isa_irq_level,
@@ -73,12 +74,6 @@ const NAMES: Readonly<Record<number, string>> = {
   [XEN_DMOP_remote_shutdown]: 'XEN_DMOP_remote_shutdown',
 };
 
-export interface IoreqServerInfo {
-  readonly ioreqGfn: number;
-  readonly bufioreqGfn: number;
-  readonly bufioreqPort: EvtchnPort;
-}
-
 /** What it uses of dom0. */
 export interface DmOpHost {
   readonly memory: Pick<Memory, 'allocate' | 'free' | 'page'>;
@@ -109,9 +104,9 @@ export class DmOp {
       handle_bufioreq: HVM_IOREQSRV_BUFIOREQ_ATOMIC,
     }).id;
   }
-  ioreqServerInfo(id: number): IoreqServerInfo {
-    const info = this.with(XEN_DMOP_get_ioreq_server_info, xen_dm_op_get_ioreq_server_info, { id });
-    return { ioreqGfn: info.ioreq_gfn, bufioreqGfn: info.bufioreq_gfn, bufioreqPort: info.bufioreq_port };
+  /** Of the buffered ring. The pages are had by XENMEM_acquire_resource, not at frames of the guest's. */
+  bufioreqPort(id: number): EvtchnPort {
+    return this.with(XEN_DMOP_get_ioreq_server_info, xen_dm_op_get_ioreq_server_info, { id, flags: XEN_DMOP_no_gfns }).bufioreq_port;
   }
   setIoreqServerState(id: number, isEnabled: boolean): void {
     this.with(XEN_DMOP_set_ioreq_server_state, xen_dm_op_set_ioreq_server_state, { id, enabled: isEnabled ? 1 : 0 });

@@ -11,18 +11,24 @@ import {
   STATE_IOREQ_INPROCESS,
   STATE_IOREQ_READY,
   STATE_IORESP_READY,
+  XENMEM_resource_ioreq_server,
 } from '@ringworld/abi';
 import type { EventChannels } from '../kernel/evtchn.ts';
 import type { Observer } from '../kernel/observe.ts';
-import type { ForeignMapping } from '../kernel/privcmd.ts';
+import type { ForeignMapping, Privcmd } from '../kernel/privcmd.ts';
 import type { DmOp, RangeKind } from './dm-op.ts';
 import type { ForeignMemory } from './guest-memory.ts';
 import type { IoreqHandler } from './ioreq-handler.ts';
 import { eventPortOf, Ioreq, putData, setState, stateOf } from './ioreq-page.ts';
 
+/** Frames of the resource: XENMEM_resource_ioreq_server_frame_bufioreq and _ioreq(0) (public/memory.h). */
+const BUFFERED = 0;
+const SYNC = 1;
+
 /** What the server uses of dom0. */
 export interface IoreqServerHost extends ForeignMemory {
   readonly evtchn: Pick<EventChannels, 'bindInterdomain' | 'notify' | 'close'>;
+  readonly privcmd: Pick<Privcmd, 'mapForeign' | 'acquireResource'>;
   readonly observer: Observer;
 }
 
@@ -39,7 +45,7 @@ export class IoreqServer {
   private readonly domid: Domid;
   private readonly dmOp: DmOp;
   private handler: IoreqHandler | null = null;
-  /** The synchronous page, then the buffered ring. */
+  /** As XENMEM_resource_ioreq_server numbers them. */
   private pages: ForeignMapping | null = null;
   /** By vCPU; the ring's last. */
   private readonly ports: EvtchnPort[] = [];
@@ -68,14 +74,14 @@ export class IoreqServer {
   enable(handler: IoreqHandler, vcpus: number): void {
     const { host, dmOp, domid, id } = this;
     this.handler = handler;
-    const info = dmOp.ioreqServerInfo(id);
-    this.pages = host.privcmd.mapForeign(domid, [info.ioreqGfn, info.bufioreqGfn]);
+    const bufioreqPort = dmOp.bufioreqPort(id);
+    this.pages = host.privcmd.acquireResource(domid, XENMEM_resource_ioreq_server, id, 0, 2);
     // The pages mean nothing before this (dm_op.h, XEN_DMOP_set_ioreq_server_state).
     dmOp.setIoreqServerState(id, true);
-    const shared = this.pages.page(0);
+    const shared = this.pages.page(SYNC);
     for (let vcpu = 0; vcpu < vcpus; vcpu++)
       this.ports.push(host.evtchn.bindInterdomain(domid, evtchnPort(eventPortOf(shared, vcpu)), () => this.serve(vcpu)));
-    this.ports.push(host.evtchn.bindInterdomain(domid, info.bufioreqPort, () => this.drain()));
+    this.ports.push(host.evtchn.bindInterdomain(domid, bufioreqPort, () => this.drain()));
   }
 
   /** Takes no more requests, and lets go of everything. */
@@ -92,7 +98,7 @@ export class IoreqServer {
   private serve(vcpu: number): void {
     const { pages, handler, request, host } = this;
     if (pages === null || handler === null) return;
-    const page = pages.page(0);
+    const page = pages.page(SYNC);
     if (stateOf(page, vcpu) !== STATE_IOREQ_READY) return;
     this.drain();
     host.observer.count('request');
@@ -115,7 +121,7 @@ export class IoreqServer {
   private drain(): void {
     const { pages, handler, buffered } = this;
     if (pages === null || handler === null) return;
-    const page = pages.page(1);
+    const page = pages.page(BUFFERED);
     for (;;) {
       const read = page.u32(BUFFERED_IOPAGE.readPointer);
       const waiting = (page.u32(BUFFERED_IOPAGE.writePointer) - read) >>> 0;

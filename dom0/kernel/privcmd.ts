@@ -26,6 +26,7 @@ import {
   XEN_ENOENT,
   XEN_SYSCTL_INTERFACE_VERSION,
   XENMAPSPACE_gmfn_foreign,
+  XENMEM_acquire_resource,
   XENMEM_add_to_physmap_batch,
   XENMEM_decrease_reservation,
   XENMEM_populate_physmap,
@@ -35,6 +36,7 @@ import {
   xen_add_to_physmap_batch,
   xen_domctl,
   xen_foreign_memory_map,
+  xen_mem_acquire_resource,
   xen_memory_reservation,
   xen_remove_from_physmap,
   xen_sysctl,
@@ -207,6 +209,36 @@ export class Privcmd {
       unmap();
       throw e;
     }
+    return this.mapping(start, count, unmap);
+  }
+
+  /** Maps `count` frames of a resource of another domain from `frame` on (XENMEM_resource_*; libxenforeignmemory's map_resource). */
+  acquireResource(dom: Domid, type: number, id: number, frame: number, count: number): ForeignMapping {
+    const { memory } = this.xen;
+    const start = memory.reserveFrames(count);
+    let live = true;
+    const unmap = () => {
+      if (!live) return;
+      live = false;
+      for (let i = 0; i < count; i++) this.removeFromPhysmap(start + i);
+      memory.releaseFrames(start, count);
+    };
+    try {
+      memory.withArguments((args) => {
+        const frames = Array.from({ length: count }, (_, i) => start + i);
+        const frame_list = guestHandle(args.put(pfnList(frames, 0, count)));
+        const resource = { domid: dom, type, id, nr_frames: count, frame, frame_list };
+        this.xen.op(__HYPERVISOR_memory_op, XENMEM_acquire_resource, xen_mem_acquire_resource, resource);
+      });
+    } catch (e) {
+      unmap();
+      throw e;
+    }
+    return this.mapping(start, count, unmap);
+  }
+
+  private mapping(start: number, count: number, unmap: () => void): ForeignMapping {
+    const { memory } = this.xen;
     return {
       count,
       page: (index) => memory.page(gfn(start + index)),

@@ -214,7 +214,8 @@ export class FakeHypervisor implements DeviceModelHost {
       return this.dmOp(Number(args[2]));
     },
   };
-  readonly privcmd = {
+  readonly privcmd: DeviceModelHost['privcmd'] = {
+    acquireResource: (dom) => this.privcmd.mapForeign(dom, [BUFIOREQ_GFN, IOREQ_GFN]),
     mapForeign: (_dom: Domid, frames: ArrayLike<number>): ForeignMapping => {
       const pages = Array.from(frames, (f) => this.guest.get(f));
       if (pages.includes(undefined)) throw new HypercallError('mapping', -XEN_EINVAL);
@@ -260,8 +261,6 @@ export class FakeHypervisor implements DeviceModelHost {
         argument.set(
           xen_dm_op_get_ioreq_server_info.encode(ABI, {
             id: 1,
-            ioreq_gfn: IOREQ_GFN,
-            bufioreq_gfn: BUFIOREQ_GFN,
             bufioreq_port: evtchnPort(FIRST_PORT + 100),
           }),
         );
