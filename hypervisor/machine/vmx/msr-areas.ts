@@ -1,16 +1,13 @@
 // The three lists of MSRs that exits and entries store and load (SDM Vol 3C, 24.7.2, 24.8.2; 26.4, 27.4 and 27.6).
 
 import type { Maddr } from '../addresses.ts';
-import { MSR, readMsr, writeMsr } from '../system/msr.ts';
-import type { SystemCpu } from '../system/ports.ts';
+import { readMsr, writeMsr } from '../system/msr.ts';
 import { failingMsr } from './checks.ts';
 import type { Vmx } from './vmx.ts';
 
 /** Bytes of an entry: index, 32 reserved bits, the value (Table 24-13). */
 const ENTRY_BYTES = 16;
 
-/** IA32_APIC_BASE bit 10. */
-const inX2apicMode = (cpu: SystemCpu): boolean => ((readMsr(cpu, MSR.IA32_APIC_BASE) ?? 0n) & 0x400n) !== 0n;
 const isX2apic = (index: number): boolean => index >= 0x800 && index <= 0x8ff;
 /**
  * Loads `count` MSRs from a list at a physical address. 0 when all went well, else the number of the entry that failed, from 1: for a VM
@@ -24,7 +21,7 @@ export function loadMsrs(vmx: Vmx, list: number, count: number): number {
     if (at < 0) return i + 1;
     const index = ram.read32(at as Maddr);
     const reserved = ram.read32((at + 4) as Maddr);
-    if (failingMsr(index, reserved, inX2apicMode(cpu)) !== undefined || !writeMsr(cpu, index, ram.read64((at + 8) as Maddr))) return i + 1;
+    if (failingMsr(index, reserved) !== undefined || !writeMsr(cpu, index, ram.read64((at + 8) as Maddr))) return i + 1;
   }
   return 0;
 }
