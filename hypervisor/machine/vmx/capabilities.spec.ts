@@ -13,14 +13,18 @@ const of = (name: string): VmxCapabilities => capabilitiesOf(PROFILES[name]!)!;
 const WITH_VMX = ['p4-672', 'core2', 'nehalem', 'skylake-sp'];
 
 describe('capability MSRs (SDM Vol 3D, appendix A)', () => {
-  // Merom, and Nehalem's successor Sandy Bridge, whose words differ from Nehalem's in unrestricted guest only. Without the controls that the
-  // machine does not have: load IA32_PERF_GLOBAL_CTRL (exit 12, entry 13), and those of SMM (entry 10 and 11).
+  // As capabilities.ts says where they were read. Without the controls that the machine does not have: load IA32_PERF_GLOBAL_CTRL (exit
+  // 12, entry 13), and those of SMM (entry 10 and 11). Nehalem's TRUE MSRs are Sandy Bridge's.
   const cases: readonly [profile: string, msr: keyof typeof MSR_VMX, silicon: bigint, missing: bigint][] = [
-    ['core2', 'IA32_VMX_PINBASED_CTLS', 0x0000003f_00000016n, 0n],
-    ['core2', 'IA32_VMX_PROCBASED_CTLS', 0xf7f9fffe_0401e172n, 0n],
-    ['core2', 'IA32_VMX_PROCBASED_CTLS2', 0x00000001_00000000n, 0n],
-    ['core2', 'IA32_VMX_EXIT_CTLS', 0x0003ffff_00036dffn, 1n << 44n],
-    ['core2', 'IA32_VMX_ENTRY_CTLS', 0x00003fff_000011ffn, 0x2c00n << 32n],
+    ['core2', 'IA32_VMX_PINBASED_CTLS', 0x0000001f_00000016n, 0n],
+    ['core2', 'IA32_VMX_PROCBASED_CTLS', 0x77b9fffe_0401e172n, 0n],
+    ['core2', 'IA32_VMX_EXIT_CTLS', 0x0003efff_00036dffn, 0n],
+    ['core2', 'IA32_VMX_ENTRY_CTLS', 0x00001fff_000011ffn, 0xc00n << 32n],
+    // Bit 9 is reserved.
+    ['core2', 'IA32_VMX_MISC', 0x403c0n, 0x200n],
+    ['core2', 'IA32_VMX_CR0_FIXED0', 0x80000021n, 0n],
+    ['core2', 'IA32_VMX_CR4_FIXED1', 0x27ffn, 0n],
+    ['nehalem', 'IA32_VMX_MISC', 0x401c5n, 0n],
     ['nehalem', 'IA32_VMX_PINBASED_CTLS', 0x0000007f_00000016n, 0n],
     ['nehalem', 'IA32_VMX_TRUE_PINBASED_CTLS', 0x0000007f_00000016n, 0n],
     ['nehalem', 'IA32_VMX_PROCBASED_CTLS', 0xfff9fffe_0401e172n, 0n],
@@ -57,7 +61,15 @@ describe('capability MSRs (SDM Vol 3D, appendix A)', () => {
         'TRUE_ENTRY_CTLS',
         'VMFUNC',
       ],
-      core2: ['EPT_VPID_CAP', 'TRUE_PINBASED_CTLS', 'TRUE_PROCBASED_CTLS', 'TRUE_EXIT_CTLS', 'TRUE_ENTRY_CTLS', 'VMFUNC'],
+      core2: [
+        'PROCBASED_CTLS2',
+        'EPT_VPID_CAP',
+        'TRUE_PINBASED_CTLS',
+        'TRUE_PROCBASED_CTLS',
+        'TRUE_EXIT_CTLS',
+        'TRUE_ENTRY_CTLS',
+        'VMFUNC',
+      ],
       nehalem: ['VMFUNC'],
       'skylake-sp': [],
     };
@@ -69,11 +81,11 @@ describe('capability MSRs (SDM Vol 3D, appendix A)', () => {
       for (const n of Object.values(MSR_VMX)) expect(writeMsr(c, n, 0n)).toBe(false);
     }
   });
-  it('IA32_VMX_BASIC: revision, size, write-back, TRUE controls', () => {
+  it('IA32_VMX_BASIC: revision, size, write-back, INS and OUTS, TRUE controls', () => {
     for (const name of WITH_VMX) {
       const basic = of(name).msrs.get(MSR_VMX.IA32_VMX_BASIC)!;
       expect(Number(basic & 0xffff_ffffn)).toBe(of(name).revision);
-      expect(basic >> 48n).toBe(0x18n | (name === 'p4-672' ? 0n : 0x40n) | (name === 'nehalem' || name === 'skylake-sp' ? 0x80n : 0n));
+      expect(basic >> 48n).toBe(0x18n | (name === 'nehalem' || name === 'skylake-sp' ? 0xc0n : 0n));
       expect((basic >> 32n) & 0x1fffn).toBeLessThanOrEqual(4096n);
     }
     expect(new Set(WITH_VMX.map((n) => of(n).revision)).size).toBe(4);
@@ -96,9 +108,9 @@ describe('generations', () => {
   });
   const firsts: readonly [ControlName, VmcsName | undefined, readonly string[]][] = [
     ['primary.useTprShadow', 'VIRTUAL_APIC_PAGE_ADDR', WITH_VMX],
-    ['primary.activateSecondaryControls', 'SECONDARY_VM_EXEC_CONTROL', WITH_VMX.slice(1)],
-    ['pin.virtualNmis', undefined, WITH_VMX.slice(1)],
-    ['secondary.virtualizeApicAccesses', 'APIC_ACCESS_ADDR', WITH_VMX.slice(1)],
+    ['primary.activateSecondaryControls', 'SECONDARY_VM_EXEC_CONTROL', WITH_VMX.slice(2)],
+    ['pin.virtualNmis', undefined, WITH_VMX.slice(2)],
+    ['secondary.virtualizeApicAccesses', 'APIC_ACCESS_ADDR', WITH_VMX.slice(2)],
     ['secondary.enableEpt', 'EPT_POINTER', WITH_VMX.slice(2)],
     ['secondary.enableVpid', 'VIRTUAL_PROCESSOR_ID', WITH_VMX.slice(2)],
     ['pin.activatePreemptionTimer', 'GUEST_PREEMPTION_TIMER', WITH_VMX.slice(2)],

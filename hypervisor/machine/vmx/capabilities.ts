@@ -3,8 +3,10 @@
 // Two declarations: what the silicon of a generation has, and what this machine does not do of it. A profile offers the difference, as with
 // CPUID features; everything else here (allowed settings, fields, MSRs) is derived.
 //
-// Sources: the words for VMX of QEMU's models Conroe, Nehalem and Skylake-Server (target/i386/cpu.c), which were read from silicon. For
-// 2005 Intel's preliminary specification (C97063, April 2005): no secondary controls, no virtual NMIs, no INS/OUTS information.
+// Sources: MSRs read from silicon, of a Core 2 X6800 (VirtualBox, VMMR3/cpus/Intel_Core2_X6800_2_93GHz.h), a Core i7 of the Nehalem
+// generation (Cheat Engine, dbvm/vmm/vmxsetup.c) and Skylakes (VirtualBox logs in GitHub issues); for Skylake-SP also QEMU's model
+// Skylake-Server (target/i386/cpu.c). Of a Pentium 4 672 none were found: it is given those of the Core 2, which has what Intel's
+// preliminary specification of April 2005 (C97063) describes.
 
 import { CR0, CR4, EFER } from '../system/bits.ts';
 import { cr4Allowed } from '../system/control.ts';
@@ -56,7 +58,8 @@ interface Generation {
   readonly vpid: readonly (keyof typeof VPID_CAP)[];
 }
 
-const BASE_2005: Names = {
+/** 2005 and 2006. Virtual NMIs, secondary controls and the APIC-access page came with later steppings of the Core 2. */
+const FIRST: Names = {
   pin: ['externalInterruptExiting', 'nmiExiting'],
   primary: [
     'interruptWindowExiting',
@@ -82,18 +85,11 @@ const BASE_2005: Names = {
   exit: ['saveDebugControls', 'hostAddressSpaceSize', 'acknowledgeInterruptOnExit'],
   entry: ['loadDebugControls', 'ia32eModeGuest', 'entryToSmm', 'deactivateDualMonitor'],
 };
-const CORE2: Names = {
-  pin: [...BASE_2005.pin, 'virtualNmis'],
-  primary: [...BASE_2005.primary, 'nmiWindowExiting', 'activateSecondaryControls'],
-  secondary: ['virtualizeApicAccesses'],
-  exit: [...BASE_2005.exit, 'loadPerfGlobalCtrl'],
-  entry: [...BASE_2005.entry, 'loadPerfGlobalCtrl'],
-};
 const NEHALEM: Names = {
-  pin: [...CORE2.pin, 'activatePreemptionTimer'],
-  primary: [...CORE2.primary, 'monitorTrapFlag'],
+  pin: [...FIRST.pin, 'virtualNmis', 'activatePreemptionTimer'],
+  primary: [...FIRST.primary, 'nmiWindowExiting', 'monitorTrapFlag', 'activateSecondaryControls'],
   secondary: [
-    ...CORE2.secondary,
+    'virtualizeApicAccesses',
     'wbinvdExiting',
     'enableEpt',
     'descriptorTableExiting',
@@ -101,8 +97,8 @@ const NEHALEM: Names = {
     'virtualizeX2apicMode',
     'enableVpid',
   ],
-  exit: [...CORE2.exit, 'savePat', 'loadPat', 'saveEfer', 'loadEfer', 'savePreemptionTimer'],
-  entry: [...CORE2.entry, 'loadPat', 'loadEfer'],
+  exit: [...FIRST.exit, 'loadPerfGlobalCtrl', 'savePat', 'loadPat', 'saveEfer', 'loadEfer', 'savePreemptionTimer'],
+  entry: [...FIRST.entry, 'loadPerfGlobalCtrl', 'loadPat', 'loadEfer'],
 };
 const SKYLAKE: Names = {
   pin: [...NEHALEM.pin, 'processPostedInterrupts'],
@@ -132,7 +128,7 @@ const SKYLAKE: Names = {
 const GENERATIONS: Readonly<Record<string, Generation>> = {
   'p4-672': {
     revision: 3,
-    controls: BASE_2005,
+    controls: FIRST,
     trueControls: false,
     stringIoInformation: false,
     timerRate: 0,
@@ -143,9 +139,9 @@ const GENERATIONS: Readonly<Record<string, Generation>> = {
   },
   core2: {
     revision: 7,
-    controls: CORE2,
+    controls: FIRST,
     trueControls: false,
-    stringIoInformation: true,
+    stringIoInformation: false,
     timerRate: 0,
     vmwriteAny: false,
     zeroLengthInjection: false,

@@ -34,7 +34,7 @@ export const failingGuest = (c: EntryContext): EntryRule | undefined =>
 export interface MsrRule {
   readonly name: string;
   readonly section: string;
-  holds(index: number, reserved: number, isX2apic: boolean): boolean;
+  holds(index: number, reserved: number): boolean;
 }
 const IA32_SMM_MONITOR_CTL = 0x9b;
 const MSR_LOADING = '26.4';
@@ -44,7 +44,7 @@ const msrRule = (name: string, holds: MsrRule['holds']): MsrRule => ({ name, sec
 export const MSR_LOAD_CHECKS: readonly MsrRule[] = [
   msrRule('IA32_FS_BASE is not loaded from a list', (n) => n !== MSR.IA32_FS_BASE),
   msrRule('IA32_GS_BASE is not loaded from a list', (n) => n !== MSR.IA32_GS_BASE),
-  msrRule('x2APIC registers are not loaded in x2APIC mode', (n, _r, isX2apic) => !isX2apic || n >>> 8 !== 8),
+  msrRule('x2APIC registers are not loaded from a list', (n) => n >>> 8 !== 8),
   msrRule('MSRs for SMM only are not loaded', (n) => n !== IA32_SMM_MONITOR_CTL),
   // The manual's "model-specific reasons": an update of microcode in a VM entry.
   msrRule('IA32_BIOS_UPDT_TRIG is not loaded from a list', (n) => n !== MSR.IA32_BIOS_UPDT_TRIG),
@@ -53,7 +53,7 @@ export const MSR_LOAD_CHECKS: readonly MsrRule[] = [
 ];
 
 /** The rule that an entry of an MSR-load list breaks; undefined for none. `reserved`: its bits 63:32. */
-export function failingMsr(index: number, reserved: number, isX2apic: boolean): MsrRule | undefined {
-  for (let i = 0; i < MSR_LOAD_CHECKS.length; i++) if (!MSR_LOAD_CHECKS[i]!.holds(index, reserved, isX2apic)) return MSR_LOAD_CHECKS[i];
+export function failingMsr(index: number, reserved: number): MsrRule | undefined {
+  for (let i = 0; i < MSR_LOAD_CHECKS.length; i++) if (!MSR_LOAD_CHECKS[i]!.holds(index, reserved)) return MSR_LOAD_CHECKS[i];
   return undefined;
 }
