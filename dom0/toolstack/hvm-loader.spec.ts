@@ -129,11 +129,21 @@ describe('tables', () => {
 });
 
 describe('the start', () => {
-  it('is code that sets the ELCR and jumps to the reset vector of the image below 1 MiB', () => {
+  it('is at the image below 1 MiB, after code that ends in a jump to the reset vector', () => {
     const t = load();
     expect(Buffer.compare(t.ram.subarray(0xc0000, 0x100000), bios)).toBe(0);
     const { entry } = t.loaded;
-    expect(t.text(entry.base + entry.ip, 16)).toBe('\xba\xd0\x04\xb0\x20\xee\x42\xb0\x0c\xee\xea\xf0\xff\x00\xf0\0');
+    expect([entry.selector, entry.base]).toEqual([0, 0]);
+    const code = t.ram.subarray(entry.ip, 0x2000);
+    expect([...code.subarray(0, 6)]).toEqual([0xfa, 0x0f, 0x01, 0x16, 0x00, 0x12]);
+    const end = [...code].lastIndexOf(0xea);
+    expect([...code.subarray(end, end + 5)]).toEqual([0xea, 0xf0, 0xff, 0x00, 0xf0]);
+    // The descriptor table that it loads: itself 16 bytes long, at the address in its first entry; flat data in the second.
+    expect([t.view.getUint16(0x1200, true), t.view.getUint32(0x1202, true), t.view.getBigUint64(0x1208, true)]).toEqual([
+      15,
+      0x1200,
+      0x00cf_9300_0000_ffffn,
+    ]);
   });
 
   it.each([

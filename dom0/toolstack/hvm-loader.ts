@@ -110,7 +110,7 @@ export function loadFirmware(
     }),
   );
   write(CODE_AT, START_CODE);
-  return { entry: { selector: 0, base: 0, ip: CODE_AT }, memoryMap, bars: setUpPci(pci) };
+  return { entry: { selector: 0, base: 0, ip: START_AT }, memoryMap, bars: setUpPci(pci) };
 }
 
 /** build_e820_table(), with the tables at the end of low RAM instead of in the hole. */
@@ -170,13 +170,44 @@ function placeTables(
   return list;
 }
 
-/** hvmloader's pci_setup() programs the ELCR, which only a CPU of the domain reaches: PCI interrupts are level-triggered. Then the BIOS. */
-const START_CODE = Uint8Array.of(
-  ...[0xba, 0xd0, 0x04], // mov dx, 0x4d0
+/**
+ * What hvmloader does that only a CPU of the domain can: its apic_setup() (the BIOS expects virtual wire mode, since SeaBIOS on Xen leaves the
+ * APICs alone), and the ELCR of its pci_setup(). Entered in real mode with CS and DS based at 0; protected mode is visited for a data segment
+ * that reaches the APICs.
+ */
+const LAPIC_BASE = 0xfee0_0000;
+const IOAPIC_BASE = 0xfec0_0000;
+const word = (v: number): number[] => [v & 0xff, (v >>> 8) & 0xff];
+const dword = (v: number): number[] => [...word(v), ...word(v >>> 16)];
+/** mov dword [at], value, with 32-bit address and operand. */
+const store = (at: number, value: number): number[] => [0x67, 0x66, 0xc7, 0x05, ...dword(at), ...dword(value)];
+/** The null descriptor's place holds the operand of LGDT; then flat, writable data. */
+const GDT = [...word(15), ...dword(CODE_AT), ...word(0), ...[0xff, 0xff, 0, 0, 0, 0x93, 0xcf, 0]];
+const START_AT = CODE_AT + GDT.length;
+const START_CODE = Uint8Array.from([
+  ...GDT,
+  0xfa, // cli
+  ...[0x0f, 0x01, 0x16, ...word(CODE_AT)], // lgdt [CODE_AT]
+  ...[0x0f, 0x20, 0xc0], // mov eax, cr0
+  ...[0x0c, 0x01], // or al, 1
+  ...[0x0f, 0x22, 0xc0], // mov cr0, eax
+  ...[0xbb, 0x08, 0x00], // mov bx, 8
+  ...[0x8e, 0xdb], // mov ds, bx
+  ...[0x24, 0xfe], // and al, ~1
+  ...[0x0f, 0x22, 0xc0], // mov cr0, eax
+  ...[0x31, 0xdb], // xor bx, bx
+  ...[0x8e, 0xdb], // mov ds, bx: the limit stays
+  // Spurious vector 255, enabled; LINT0 the 8259s, LINT1 NMI (SDM Vol 3A, 10.5.1 and 10.9).
+  ...store(LAPIC_BASE + 0xf0, 0x1ff),
+  ...store(LAPIC_BASE + 0x350, 0x700),
+  ...store(LAPIC_BASE + 0x360, 0x400),
+  ...store(IOAPIC_BASE, 0),
+  ...store(IOAPIC_BASE + 0x10, IOAPIC_ID << 24),
+  ...[0xba, ...word(0x4d0)], // mov dx, 0x4d0
   ...[0xb0, ELCR & 0xff], // mov al, ELCR bits 7:0
   0xee, // out dx, al
   0x42, // inc dx
   ...[0xb0, ELCR >>> 8], // mov al, ELCR bits 15:8
   0xee, // out dx, al
-  ...[0xea, 0xf0, 0xff, 0x00, 0xf0], // jmp 0xf000:0xfff0
-);
+  ...[0xea, ...word(0xfff0), ...word(0xf000)], // jmp 0xf000:0xfff0
+]);
