@@ -346,6 +346,10 @@ function interrupts(k: BareKernel): void {
   });
   // Both PICs masked, the local APIC on (vector 0xff for spurious interrupts) with its timer and LINT pins as the firmware left them: masked.
   routine(k, 'quiet', () => {
+    // Eight bits, no parity, one stop bit: a loader may have left the port as it was.
+    a.mov(edx, COM1 + 3)
+      .mov(eax, 3)
+      .out(dx, al);
     a.mov(eax, 0xff).out(0x21, al).out(0xa1, al);
     a.mov(ebx, APIC.base).mov(mem32(rbx, { disp: APIC.svr }), 0x1ff);
     for (const lvt of [0x320, 0x350, 0x360]) a.mov(mem32(rbx, { disp: lvt }), 0x1_0000);
