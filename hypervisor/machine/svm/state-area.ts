@@ -6,11 +6,12 @@ import { CR0, EFER } from '../system/bits.ts';
 import type { SystemCpu } from '../system/ports.ts';
 import { attributesFromVmcb, attributesToVmcb, SAVE, SEGMENT, type Vmcb } from './vmcb.ts';
 
-/** Pairs of (offset in STATE, offset in the area) of 64-bit registers that are copied as they are. */
-type Pairs = readonly (readonly [state: number, area: number])[];
+/** 64-bit registers that are copied as they are: offset in STATE, offset in the area, and so on. */
+type Pairs = Int32Array;
+const pairs = (list: readonly (readonly [state: number, area: number])[]): Pairs => Int32Array.from(list.flat());
 
 /** Of every world switch: VMRUN and #VMEXIT, guest and host. */
-const SWITCHED: Pairs = [
+const SWITCHED = pairs([
   [STATE.cr3, SAVE.CR3[0]],
   [STATE.cr4, SAVE.CR4[0]],
   [STATE.cr0, SAVE.CR0[0]],
@@ -18,15 +19,15 @@ const SWITCHED: Pairs = [
   [STATE.rip, SAVE.RIP[0]],
   [RSP << 3, SAVE.RSP[0]],
   [RAX << 3, SAVE.RAX[0]],
-];
+]);
 /** Of the guest alone. */
-const GUEST: Pairs = [
+const GUEST = pairs([
   [STATE.cr2, SAVE.CR2[0]],
   [STATE.dr + 8 * 6, SAVE.DR6[0]],
   [STATE.dr + 8 * 7, SAVE.DR7[0]],
-];
+]);
 /** Of VMLOAD and VMSAVE (APM Vol 3, VMLOAD), beside FS, GS, TR and LDTR. */
-const LOADED: Pairs = [
+const LOADED = pairs([
   [STATE.kernelGsBase, SAVE.KERNEL_GS_BASE[0]],
   [STATE.star, SAVE.STAR[0]],
   [STATE.lstar, SAVE.LSTAR[0]],
@@ -35,19 +36,13 @@ const LOADED: Pairs = [
   [STATE.sysenterCs, SAVE.SYSENTER_CS[0]],
   [STATE.sysenterEsp, SAVE.SYSENTER_ESP[0]],
   [STATE.sysenterEip, SAVE.SYSENTER_EIP[0]],
-];
+]);
 
-function store(cpu: SystemCpu, v: Vmcb, pairs: Pairs): void {
-  for (let i = 0; i < pairs.length; i++) {
-    const [from, to] = pairs[i]!;
-    v.setHalves(to, cpu.lo(from), cpu.hi(from));
-  }
+function store(cpu: SystemCpu, v: Vmcb, list: Pairs): void {
+  for (let i = 0; i < list.length; i += 2) v.setHalves(list[i + 1]!, cpu.lo(list[i]!), cpu.hi(list[i]!));
 }
-function load(cpu: SystemCpu, v: Vmcb, pairs: Pairs): void {
-  for (let i = 0; i < pairs.length; i++) {
-    const [to, from] = pairs[i]!;
-    cpu.setHalves(to, v.lo(from), v.hi(from));
-  }
+function load(cpu: SystemCpu, v: Vmcb, list: Pairs): void {
+  for (let i = 0; i < list.length; i += 2) cpu.setHalves(list[i]!, v.lo(list[i + 1]!), v.hi(list[i + 1]!));
 }
 
 /** Bits 63:48 as bit 47 has it: bases are canonicalized when they are loaded (15.5.1). */
