@@ -80,6 +80,9 @@ export class Processors {
   private wakes(cpu: EmulatedCpu): boolean {
     const requests = cpu.apic?.requests ?? 0;
     const { waiting, nmiBlocked } = cpu.thread;
+    // A halted guest of VMX wakes for what makes exits too, and in deeper states for less.
+    const guest = cpu.nonRoot !== null && cpu.nonRoot === cpu.vmx?.guest ? cpu.vmx.guest : undefined;
+    if (guest !== undefined && waiting === WAITING.no) return guest.wakes(cpu, requests);
     if (requests & REQUEST.nmi && !nmiBlocked) return true;
     if (waiting !== WAITING.no && monitorFired(cpu)) return true;
     if (requests & REQUEST.intr && waiting === WAITING.mwaitAnyInterrupt) return true;
@@ -96,6 +99,11 @@ export class Processors {
   /** The INIT IPI (SDM Vol 3A, 9.4; Table 9-1): the bootstrap processor starts over at the reset vector, others wait for a start-up IPI. */
   init(id: number): void {
     const cpu = this.machine.cpus[id]!;
+    // In VMX operation INIT is blocked, or makes an exit of the guest (SDM Vol 3C, 23.8 and 25.2).
+    if (cpu.vmx?.init()) {
+      if (cpu.nonRoot !== null && cpu !== this.active) this.start(cpu);
+      return;
+    }
     initContext(cpu, this.machine.profile.signature);
     this.settle(cpu);
     if (id === 0) this.start(cpu);
@@ -104,8 +112,12 @@ export class Processors {
   }
   /** The start-up IPI: real mode at vector << 12 (9.4.4.1). Ignored unless awaited. */
   startup(id: number, vector: number): void {
-    if (this.activity[id] !== 'waitForSipi') return;
     const cpu = this.machine.cpus[id]!;
+    if (cpu.vmx?.startup(vector)) {
+      if (cpu.nonRoot !== null && cpu !== this.active) this.start(cpu);
+      return;
+    }
+    if (this.activity[id] !== 'waitForSipi') return;
     cpu.setSegment(CS, vector << 8, 0x9b, 0xffff, vector << 12);
     cpu.rip = 0 as Lin;
     cpu.modeChanged();
@@ -116,6 +128,7 @@ export class Processors {
     for (const cpu of this.machine.cpus) {
       resetContext(cpu, this.machine.profile.signature);
       cpu.thread.msrs.clear();
+      cpu.vmx?.reset();
       this.settle(cpu);
       this.activity[cpu.id] = cpu.id === 0 ? 'running' : 'waitForSipi';
       cpu.cycles = Math.max(cpu.cycles, this.base);

@@ -73,6 +73,9 @@ export class VmxGuest implements NonRoot {
   private pendingMtf = false;
   private pendingDebug = 0;
   private pendingTpr = false;
+  private pendingInit = false;
+  /** Vector of a start-up IPI, -1 for none. */
+  private pendingSipi = -1;
   private mtfAt = NEVER;
   private timerAt = NEVER;
   /** TSC at entry, in units of the preemption timer, and the timer's value then. */
@@ -174,6 +177,8 @@ export class VmxGuest implements NonRoot {
     this.pendingDebug = pendingDebug & (PENDING_DEBUG.bs | PENDING_DEBUG.enabled) ? pendingDebug : 0;
     this.pendingMtf = false;
     this.pendingTpr = false;
+    this.pendingInit = false;
+    this.pendingSipi = -1;
     this.pauseLast = Number.NEGATIVE_INFINITY;
     this.tscOffset = primary & PRIMARY.useTscOffsetting ? vmcs.readLin(VMCS.TSC_OFFSET) : 0;
     if (pin & PIN.activatePreemptionTimer) {
@@ -203,6 +208,16 @@ export class VmxGuest implements NonRoot {
     this.settle();
   }
 
+  /** INIT, and a start-up IPI, which is lost unless the guest waits for one (25.2). */
+  pendInit(): void {
+    this.pendingInit = true;
+    this.settle();
+  }
+  pendSipi(vector: number): void {
+    if (this.activity !== ACTIVITY.waitForSipi) return;
+    this.pendingSipi = vector;
+    this.settle();
+  }
   /** HLT, where it makes no exit: boundary() wakes the guest. */
   sleep(activity: number): void {
     this.activity = activity;
@@ -211,7 +226,8 @@ export class VmxGuest implements NonRoot {
 
   private settle(): void {
     const windows = this.primary & (PRIMARY.interruptWindowExiting | PRIMARY.nmiWindowExiting);
-    this.quiet = windows === 0 && !this.pendingMtf && !this.pendingTpr && this.pendingDebug === 0 && this.activity === ACTIVITY.active;
+    const pending = this.pendingMtf || this.pendingTpr || this.pendingDebug !== 0 || this.pendingInit || this.pendingSipi >= 0;
+    this.quiet = windows === 0 && !pending && this.activity === ACTIVITY.active;
     this.deadline = Math.min(this.timerAt, this.mtfAt);
   }
   private checkThreshold(): void {
@@ -354,6 +370,7 @@ export class VmxGuest implements NonRoot {
   // interrupt window, interrupt.
   boundary(cpu: SystemCpu, requests: number): boolean {
     if (this.quiet && requests === 0 && cpu.cycles < this.deadline) return false;
+    if (this.pendingInit || this.pendingSipi >= 0) return this.signal();
     if (this.pendingTpr) {
       this.pendingTpr = false;
       this.begin(VMX_EXIT.TPR_BELOW_THRESHOLD.reason);
@@ -373,13 +390,31 @@ export class VmxGuest implements NonRoot {
     if (!thread.interruptShadow && this.activity !== ACTIVITY.waitForSipi && this.takeNmi(cpu, requests)) return true;
     if (!thread.interruptShadow && !sleepsDeep && this.takeInterrupt(cpu, requests)) return true;
     if (this.activity === ACTIVITY.active) return false;
-    const wakes = this.takesInterrupts && requests & REQUEST.intr && cpu.lo(STATE.eflags) & EFLAGS.IF;
-    if (wakes && !sleepsDeep) {
+    if (this.takesInterrupts && this.wakes(cpu, requests)) {
       this.activity = ACTIVITY.active;
       this.settle();
       return false;
     }
     return cpu.leave(RunExit.halt);
+  }
+
+  /** Whether a guest that does not run has something to do: boundary() then does it. `requests`: as for boundary(). */
+  wakes(cpu: SystemCpu, requests: number): boolean {
+    if (this.pendingInit || this.pendingSipi >= 0) return true;
+    if (this.activity === ACTIVITY.waitForSipi) return false;
+    const { pin, primary } = this;
+    const { nmiBlocked } = cpu.thread;
+    if (cpu.cycles >= this.timerAt || (primary & PRIMARY.nmiWindowExiting && !nmiBlocked)) return true;
+    if (requests & REQUEST.nmi && (!nmiBlocked || pin & PIN.virtualNmis)) return true;
+    if (this.activity === ACTIVITY.shutdown) return false;
+    const isOpen = (cpu.lo(STATE.eflags) & EFLAGS.IF) !== 0;
+    if (primary & PRIMARY.interruptWindowExiting && isOpen) return true;
+    return (requests & REQUEST.intr) !== 0 && (isOpen || !this.takesInterrupts);
+  }
+  private signal(): true {
+    const c = this.begin(this.pendingInit ? VMX_EXIT.INIT.reason : VMX_EXIT.SIPI.reason);
+    if (!this.pendingInit) c.qLo = this.pendingSipi;
+    return this.exit();
   }
 
   private takeNmi(cpu: SystemCpu, requests: number): boolean {

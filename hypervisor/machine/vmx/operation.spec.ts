@@ -395,6 +395,23 @@ describe('in non-root operation', () => {
     expect(t.cpu.run(2000)).toBe(RunExit.halt);
   });
 
+  it('INIT makes an exit, and a start-up IPI one of a guest that waits for it', () => {
+    t.put(G.code, [NOP, HLT]);
+    expect(t.vmx.init()).toBe(true);
+    expect(t.vmx.vmlaunch()).toBe(VM_SUCCEED);
+    t.vmx.startup(0x9a);
+    t.vmx.init();
+    expect(t.cpu.run(1000)).toBe(RunExit.vmexit);
+    expect([t.record().name, t.record().rip]).toEqual(['INIT', G.code]);
+    t.vmcs.write32(VMCS.GUEST_ACTIVITY_STATE, 3);
+    expect(t.vmx.vmresume()).toBe(VM_SUCCEED);
+    expect([t.cpu.run(2000), t.vmx.guest.wakes(t.cpu, 3)]).toEqual([RunExit.halt, false]);
+    t.vmx.startup(0x9a);
+    expect(t.vmx.guest.wakes(t.cpu, 0)).toBe(true);
+    expect(t.cpu.run(2000)).toBe(RunExit.vmexit);
+    expect([t.record().name, t.record().qualification, t.vmcs.read32(VMCS.GUEST_ACTIVITY_STATE)]).toEqual(['SIPI', 0x9an, 3]);
+  });
+
   it('the TSC has the offset, and the host does not', () => {
     t.primary(PRIMARY.useTscOffsetting).vmcs.writeLin(VMCS.TSC_OFFSET, -1000);
     t.cpu.cycles = 5000;

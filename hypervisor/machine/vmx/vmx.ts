@@ -187,6 +187,24 @@ export class Vmx {
     return outcome;
   }
 
+  /** The INIT signal reaches the processor: false where it resets it, as outside VMX operation. In root operation it is blocked (23.8). */
+  init(): boolean {
+    if (!this.isOn) return false;
+    if (this.cpu.nonRoot === this.guest) this.guest.pendInit();
+    return true;
+  }
+  /** A start-up IPI: false where the processor is to take it itself. */
+  startup(vector: number): boolean {
+    if (!this.isOn) return false;
+    if (this.cpu.nonRoot === this.guest) this.guest.pendSipi(vector);
+    return true;
+  }
+  /** RESET: out of VMX operation. */
+  reset(): void {
+    this.vmxoff();
+    if (this.cpu.nonRoot === this.guest) this.cpu.setNonRoot(null);
+  }
+
   /** Drops translations made under an EPT pointer, or all guest-physical ones. The EPT pointer matters as far as its address. */
   invept(type: number, eptp: number): VmResult {
     const { ept } = this.capabilities;
