@@ -28,6 +28,7 @@ import {
   xen_add_to_physmap,
 } from '@ringworld/abi';
 import { DOM0_ABI, type Hypercalls } from './hypercall.ts';
+import { PAGE_SIZE } from './memory.ts';
 import { Observer } from './observe.ts';
 
 const PENDING = shared_info.offset('evtchn_pending', DOM0_ABI);
@@ -37,11 +38,17 @@ const WC_NSEC = shared_info.offset('wc_nsec', DOM0_ABI);
 const WC_SEC_HI = shared_info.offset('wc_sec_hi', DOM0_ABI);
 const UPCALL_PENDING = vcpu_info.offset('evtchn_upcall_pending', DOM0_ABI);
 const PENDING_SEL = vcpu_info.offset('evtchn_pending_sel', DOM0_ABI);
+const SEND_PORT = evtchn_send.offset('port', DOM0_ABI);
 const VCPU_INFO_SIZE = vcpu_info.size(DOM0_ABI);
+
+const lowestBit = (v: number): number => 31 - Math.clz32(v & -v);
 
 export class EventChannels {
   private readonly xen: Hypercalls;
   private readonly shared: PageView;
+  /** Where the argument of EVTCHNOP_send lies. */
+  private readonly argument: PageView;
+  private readonly argumentAt: number;
   private readonly observer: Observer;
   private readonly handlers = new Map<EvtchnPort, () => void>();
 
@@ -49,6 +56,9 @@ export class EventChannels {
   constructor(xen: Hypercalls, observer: Observer = new Observer()) {
     this.xen = xen;
     this.observer = observer;
+    const own = xen.memory.allocate(1);
+    this.argument = xen.memory.page(own);
+    this.argumentAt = own * PAGE_SIZE;
     const frame = xen.memory.reserveFrames(1);
     xen.op(__HYPERVISOR_memory_op, XENMEM_add_to_physmap, xen_add_to_physmap, {
       domid: domid(DOMID_SELF),
@@ -101,7 +111,9 @@ export class EventChannels {
 
   notify(port: EvtchnPort): void {
     this.observer.count('evtchn_send');
-    this.xen.op(__HYPERVISOR_event_channel_op, EVTCHNOP_send, evtchn_send, { port });
+    // The commonest hypercall of all: its argument has a place of its own, and nothing is made.
+    this.argument.setU32(SEND_PORT, port);
+    this.xen.call('EVTCHNOP_send', __HYPERVISOR_event_channel_op, EVTCHNOP_send, this.argumentAt);
   }
 
   close(port: EvtchnPort): void {
@@ -146,20 +158,20 @@ export class EventChannels {
     while (shared.u8(info + UPCALL_PENDING) !== 0) {
       // First this flag, then the selector: an event that comes between sets both again.
       shared.setU8(info + UPCALL_PENDING, 0);
-      const selector = shared.u64(info + PENDING_SEL);
-      shared.setU64(info + PENDING_SEL, 0n);
-      for (let word = 0; word < 64; word++) {
-        if ((selector & (1n << BigInt(word))) === 0n) continue;
-        for (const half of [0, 1]) {
-          const at = word * 8 + half * 4;
-          const ready = shared.u32(PENDING + at) & ~shared.u32(MASK + at);
-          for (let bit = 0; bit < 32; bit++) {
-            if ((ready & (1 << bit)) === 0) continue;
-            this.deliver(evtchnPort(word * 64 + half * 32 + bit));
-            yield;
+      const selector = [shared.u32(info + PENDING_SEL), shared.u32(info + PENDING_SEL + 4)] as const;
+      shared.setU32(info + PENDING_SEL, 0);
+      shared.setU32(info + PENDING_SEL + 4, 0);
+      for (const half of [0, 1] as const)
+        for (let words = selector[half]; words !== 0; words &= words - 1) {
+          const word = half * 32 + lowestBit(words);
+          for (const at of [word * 8, word * 8 + 4]) {
+            const ready = shared.u32(PENDING + at) & ~shared.u32(MASK + at);
+            for (let bits = ready; bits !== 0; bits &= bits - 1) {
+              this.deliver(evtchnPort(at * 8 + lowestBit(bits)));
+              yield;
+            }
           }
         }
-      }
     }
   }
 
