@@ -49,6 +49,7 @@ export function enterGuest(svm: Svm): void {
   f64[at] = state.guestTscOffset;
   // An address that the host has armed is not the guest's.
   cpu.thread.monitor = undefined;
+  svm.guest.shadowedRip = Number.NaN;
   cpu.setNonRoot(svm.guest);
   cpu.thread.interruptShadow = (vmcb.lo(VMCB.INTERRUPT_SHADOW[0]) & 1) !== 0;
 }
@@ -79,4 +80,6 @@ export function injectPending(svm: Svm): void {
   const { nmiBlocked } = cpu.thread;
   cpu.inject({ vector: type === EVENT_TYPE.nmi ? EXC.NMI : vector, errorCode, type, length });
   if (type === EVENT_TYPE.nmi) cpu.thread.nmiBlocked = nmiBlocked;
+  // The handler's first instruction is in no shadow.
+  cpu.thread.interruptShadow = false;
 }

@@ -38,7 +38,8 @@ export function exitGuest(svm: Svm, code: number, info1: number, info1High: numb
   if (code !== VMEXIT_INVALID) {
     storeGuest(cpu, vmcb);
     if (controls.nestedPaging) vmcb.setHalves(VMCB.G_PAT[0], cpu.lo(STATE.pat), cpu.hi(STATE.pat));
-    vmcb.setU32(VMCB.INTERRUPT_SHADOW[0], (vmcb.lo(VMCB.INTERRUPT_SHADOW[0]) & ~1) | (cpu.thread.interruptShadow ? 1 : 0));
+    const isShadowed = cpu.thread.interruptShadow || svm.guest.shadowedRip === cpu.rip;
+    vmcb.setU32(VMCB.INTERRUPT_SHADOW[0], (vmcb.lo(VMCB.INTERRUPT_SHADOW[0]) & ~1) | (isShadowed ? 1 : 0));
     controls.storeVirtualInterrupt(vmcb);
     if (features.nripSave) vmcb.setLin(VMCB.NRIP[0], nrip);
     if (features.decodeAssists && code !== PAGE_FAULT && code !== EXIT.NPF.code) vmcb.setU8(VMCB.GUEST_INSTRUCTION[0], 0);

@@ -3,8 +3,10 @@
 import { describe, expect, it } from 'vitest';
 import { EFLAGS, RAX, RBX, RCX, STATE } from '../state.ts';
 import { CR0, CR4, EFER } from '../system/bits.ts';
+import { MSR_AMD } from '../system/msr-vendor.ts';
 import { EXIT, exitOf, FAMILY } from './exits.ts';
 import { CODE, DATA, GDT, IDT, type Rig, svmRig } from './rig.ts';
+import { VM_CR } from './svm.ts';
 
 const PD32 = 0x5_0000;
 const TSS_A = 0x6_0000;
@@ -199,6 +201,16 @@ describe('what comes from outside', () => {
     expect([freeze.svm.ferrFreeze(), exitName(freeze)]).toEqual([true, 'FERR_FREEZE']);
     const none = entered();
     expect([none.svm.initSignal(), none.svm.smiSignal(), none.svm.ferrFreeze(), none.svm.inGuest]).toEqual(['init', false, false, true]);
+  });
+  it('INIT becomes #SX with VM_CR.R_INIT (15.28)', () => {
+    const r = entered(FAMILY.EXCEPTION + 30);
+    r.cpu.thread.msrs.set(MSR_AMD.VM_CR, BigInt(VM_CR.R_INIT));
+    expect([r.svm.initSignal(), exitName(r), r.vmcb.get('EXITINFO1')]).toEqual(['done', 'EXCP_30', 1n]);
+    const taken = entered(EXIT.HLT.code);
+    taken.cpu.thread.msrs.set(MSR_AMD.VM_CR, BigInt(VM_CR.R_INIT));
+    taken.gate(30);
+    expect([taken.svm.initSignal(), taken.cpu.run(taken.cpu.cycles + 100), exitName(taken)]).toEqual(['done', 7, 'HLT']);
+    expect(taken.ram.read64(Number(taken.vmcb.get('RSP')) as never)).toBe(1n);
   });
   it('run() tells of an exit that was made between two calls of it', () => {
     const r = entered(EXIT.INIT.code);

@@ -47,6 +47,11 @@ const INTERCEPTS: ReadonlyMap<string, Intercept> = new Map<string, Intercept>([
 export class SvmGuest implements NonRoot {
   readonly svm: Svm;
   readonly deadline = Number.POSITIVE_INFINITY;
+  /**
+   * RIP of the instruction that runs in an interrupt shadow, which the core has ended for itself by then; NaN for none. If that one makes the
+   * exit, the shadow is still there (15.21.5): an HLT after STI must not lose the interrupt that it waits for.
+   */
+  shadowedRip = Number.NaN;
   private readonly tpr: { get(): number; set(cpu: SystemCpu, v: number): void };
 
   constructor(svm: Svm) {
@@ -176,9 +181,13 @@ export class SvmGuest implements NonRoot {
 
   /** NMI, then physical interrupts, then the virtual one (15.13, 15.21). */
   boundary(cpu: SystemCpu, requests: number): boolean {
+    if (cpu.thread.interruptShadow) {
+      this.shadowedRip = cpu.rip;
+      return false;
+    }
+    this.shadowedRip = Number.NaN;
     const { controls, state } = this.svm;
-    if (requests === 0 && !controls.vIrq) return false;
-    if (!state.gif || cpu.thread.interruptShadow) return false;
+    if ((requests === 0 && !controls.vIrq) || !state.gif) return false;
     return (requests !== 0 && this.physicalInterrupt(cpu, requests)) || (controls.vIrq && this.virtualInterrupt(cpu));
   }
   private physicalInterrupt(cpu: SystemCpu, requests: number): boolean {

@@ -6,6 +6,7 @@ import { INSTRUCTIONS } from '../isa/index.ts';
 import { RAX, RBX, RCX, RDI, RDX, RSI, STATE } from '../state.ts';
 import { CR0, CR4 } from '../system/bits.ts';
 import { REQUEST } from '../system/ports.ts';
+import { dumpVmcb } from './dump.ts';
 import { EXIT, exitOf, FAMILY } from './exits.ts';
 import { CODE, DATA, HANDLER, IDT, IOPM, MSRPM, PT, type Rig, STACK, svmRig } from './rig.ts';
 
@@ -506,6 +507,20 @@ describe('state of a guest', () => {
     r.enter();
     expect([r.vmcb.get('RIP'), r.vmcb.get('INTERRUPT_SHADOW')]).toEqual([BigInt(CODE + 1), 0n]);
   });
+  it('an exit of the instruction after STI still has the shadow, one of the instruction after that has not', () => {
+    for (const [bytes, shadow] of [
+      [[0xfb, 0xf4], 1n],
+      [[0xfb, 0x90, 0xf4], 0n],
+      [[0x8e, 0xd0, 0xf4], 1n],
+    ] as const) {
+      const r = svmRig();
+      r.bytes(CODE, bytes);
+      r.vmcb.set('RAX', 0x10);
+      r.intercept(EXIT.HLT.code);
+      r.enter();
+      expect([r.vmcb.get('RIP'), r.vmcb.get('INTERRUPT_SHADOW')]).toEqual([BigInt(CODE + bytes.length - 1), shadow]);
+    }
+  });
   it('DebugCtl is switched with LBR virtualization', () => {
     const r = svmRig();
     // rdmsr (1d9h); wrmsr 1; hlt
@@ -551,6 +566,13 @@ describe('state of a guest', () => {
     r.svm.invlpga(DATA as Lin, 1);
     expect(read()).toBe(1n);
   });
+});
+
+it('a dump names the exit and the fields', () => {
+  const r = take(one('HLT', EXIT.HLT.code, [0xf4]), false);
+  const lines = dumpVmcb(r.vmcb).map((l) => l.replace(/ +/, ' '));
+  expect(lines).toEqual(expect.arrayContaining(['EXITCODE 0x78 HLT', 'GUEST_ASID 0x1', 'CS 0x8 0xa9b 0xffffffff 0x0', 'RIP 0x10000']));
+  expect(lines.filter((l) => l.startsWith('EXITINFO'))).toEqual([]);
 });
 
 it('the names that instructions give for their intercepts are those of exit codes', () => {

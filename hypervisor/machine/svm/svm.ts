@@ -9,11 +9,12 @@ import { CR0, CR4, EFER } from '../system/bits.ts';
 import { MSR_AMD } from '../system/msr-vendor.ts';
 import type { SystemCpu } from '../system/ports.ts';
 import { initContext } from '../system/reset.ts';
+import { EVENT_TYPE, type GuestEvent } from '../virt/non-root.ts';
 import { type CheckContext, checkContext, PDPE_CHECK, violatedCheck } from './checks.ts';
 import { Controls } from './controls.ts';
 import { enterGuest, injectPending } from './entry.ts';
 import { exitGuest } from './exit.ts';
-import { EXIT, VMEXIT_INVALID } from './exits.ts';
+import { EXIT, FAMILY, VMEXIT_INVALID } from './exits.ts';
 import { type SvmFeatures, svmFeatures } from './features.ts';
 import { LONG_MODE_TABLES, type NestedMode, NestedPaging } from './nested.ts';
 import { ClosedGif, SvmGuest } from './non-root.ts';
@@ -22,6 +23,9 @@ import { TLB_CONTROL, VMCB, Vmcb } from './vmcb.ts';
 
 /** Bits of VM_CR (APM Vol 2, 15.30.1). */
 export const VM_CR = { DPD: 1, R_INIT: 2, DIS_A20M: 4, LOCK: 8, SVMDIS: 16 } as const;
+
+/** The security exception that INIT is turned into. */
+const SX: GuestEvent = { vector: 30, errorCode: 1, type: EVENT_TYPE.exception, length: 0 };
 
 /**
  * Who runs the guests. 'code': the software on this CPU; VMRUN keeps its state in the host save area and #VMEXIT brings it back.
@@ -245,16 +249,21 @@ export class Svm {
   // ------------------------------------------------------------------ what reaches the processor from outside
 
   /**
-   * INIT has come (15.13.4, 15.28). 'held': GIF is 0, it stays pending. 'done': it made an exit, or became #SX (VM_CR.R_INIT) or is to. 'init':
-   * whoever sent it goes on and initializes the processor.
+   * INIT has come (15.13.4, 15.28). 'held': GIF is 0, it stays pending. 'done': it has made an exit, or with VM_CR.R_INIT become #SX.
+   * 'init': whoever brings it goes on and initializes the processor.
    */
   initSignal(): 'held' | 'done' | 'init' {
+    const { cpu, controls } = this;
     if (!this.state.gif) return 'held';
-    if (this.state.inGuest && this.controls.isIntercepted(EXIT.INIT.code)) {
+    if (this.state.inGuest && controls.isIntercepted(EXIT.INIT.code)) {
       exitGuest(this, EXIT.INIT.code, 0, 0, 0, 0, 0);
       return 'done';
     }
-    return 'init';
+    if (!(this.vmCr & VM_CR.R_INIT)) return 'init';
+    const code = FAMILY.EXCEPTION + SX.vector;
+    if (this.state.inGuest && controls.isIntercepted(code)) exitGuest(this, code, SX.errorCode, 0, 0, 0, 0);
+    else cpu.inject(SX);
+    return 'done';
   }
   /** SMI: true when the guest's intercept has taken it; this machine has no system-management mode. */
   smiSignal(): boolean {
@@ -270,6 +279,9 @@ export class Svm {
   }
   /** After INIT or RESET of the CPU: no guest runs, GIF is 1. VM_CR.SVMDIS goes unless it is locked. MSRs are the caller's at RESET. */
   reset(): void {
+    const at = (this.cpu.base + STATE.tscOffset) >>> 3;
+    const { f64 } = this.cpu.ram;
+    if (this.state.inGuest && f64[at] === this.state.guestTscOffset) f64[at] = this.state.hostTscOffset;
     this.state.gif = true;
     this.state.inGuest = false;
     if (!(this.vmCr & VM_CR.LOCK)) this.cpu.thread.msrs.set(MSR_AMD.VM_CR, BigInt(this.vmCr & ~VM_CR.SVMDIS));

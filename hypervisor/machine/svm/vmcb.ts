@@ -43,6 +43,7 @@ export const CONTROL = {
   N_CR3: [0x0b0, 8],
   /** Bit 0: LBR_VIRTUALIZATION_ENABLE; bit 1: virtualized VMLOAD and VMSAVE. */
   VIRT_EXT: [0x0b8, 8],
+  /** What software has not changed since the last exit (15.15): a hint that is not taken here, everything is read at each VMRUN. */
   VMCB_CLEAN: [0x0c0, 4],
   NRIP: [0x0c8, 8],
   /** Number of bytes fetched, then the bytes. */
