@@ -1,9 +1,10 @@
-// What a PV domain finds in XenStore when it starts: the nodes of libxl (libxl_create.c, libxl__domain_make; libxl_dom.c,
-// libxl__build_post; libxl_console.c), with their permissions.
+// What a domain finds in XenStore when it starts: the nodes of libxl (libxl_create.c, libxl__domain_make; libxl_dom.c,
+// libxl__build_post; libxl_console.c), with their permissions. Frames are the guest's own for PVH and HVM, the machine's for PV.
 import type { Mfn } from '@ringworld/abi';
 import type { XsClient, XsOperations } from '../xenstored/index.ts';
 import type { DomainConfig } from './xlcfg.ts';
 import { formatUuid } from './xlcfg.ts';
+import type { HvmConfig } from './xlcfg-hvm.ts';
 
 export interface StoreFacts {
   readonly domid: number;
@@ -51,6 +52,7 @@ export function writeDomainNodes(xs: XsClient, facts: StoreFacts): void {
     for (const own of OWN_NODES) node(`${dom}/${own}`, rw, own.includes('/feature-') && !own.endsWith('suspend') ? '1' : '');
     for (const feature of ['multiprocessor-suspend', 'xs_reset_watches']) node(`${dom}/control/platform-feature-${feature}`, ro, '1');
     for (let i = 0; i < config.maxVcpus; i++) node(`${dom}/cpu/${i}/availability`, ro, i < config.vcpus ? 'online' : 'offline');
+    if (config.hvm !== null) writeHvmNodes(node, dom, ro, rw, config.hvm, config.type);
     node(`${dom}/memory/static-max`, ro, String(config.maxMemoryMiB * 1024));
     node(`${dom}/memory/target`, ro, String(config.memoryMiB * 1024));
     node(`${dom}/domid`, ro, String(domid));
@@ -60,10 +62,37 @@ export function writeDomainNodes(xs: XsClient, facts: StoreFacts): void {
     node(`${vm}/uuid`, ro, formatUuid(config.uuid));
     node(`${vm}/name`, ro, config.name);
     node(`${vm}/image/ostype`, ro, 'linux');
-    node(`${vm}/image/kernel`, ro, config.kernel);
+    if (config.kernel !== '') node(`${vm}/image/kernel`, ro, config.kernel);
     if (config.ramdisk !== null) node(`${vm}/image/ramdisk`, ro, config.ramdisk);
     node(`${vm}/image/cmdline`, ro, config.cmdline);
   });
+}
+
+/** libxl__domain_make() and libxl__build_post(): what PVH and HVM domains have beside. */
+function writeHvmNodes(
+  node: (path: string, perms: readonly string[], value?: string) => void,
+  dom: string,
+  ro: readonly string[],
+  rw: readonly string[],
+  hvm: HvmConfig,
+  type: DomainConfig['type'],
+): void {
+  if (type === 'hvm') {
+    node(`${dom}/hvmloader`, ro);
+    node(`${dom}/hvmloader/generation-id-address`, rw);
+    node(`${dom}/hvmloader/bios`, ro, 'seabios');
+    node(`${dom}/hvmloader/allow-memory-relocate`, ro, '1');
+  }
+  node(`${dom}/platform`, ro);
+  // No sleep states: a guest that would suspend to RAM had nobody to wake it.
+  for (const [name, on] of [
+    ['acpi', hvm.acpi],
+    ['acpi_s3', false],
+    ['acpi_s4', false],
+    ['acpi_laptop_slate', false],
+  ] as const)
+    node(`${dom}/platform/${name}`, ro, on ? '1' : '0');
+  node(`${dom}/memory/videoram`, ro, String((hvm.videoramMiB ?? (type === 'hvm' && hvm.vga !== 'none' ? 16 : 0)) * 1024));
 }
 
 const OWN_NODES = [

@@ -38,9 +38,11 @@ import { addDevice, listDevices, removeDevice } from './device.ts';
 import { devicesOf } from './device-config.ts';
 import { buildPvDomain, type DomainLimits, type NamedBytes } from './domain-builder.ts';
 import { dumpCore } from './dump-core.ts';
+import { DomainBuildError } from './errors.ts';
 import { removeDomainNodes, writeDom0Nodes, writeDomainNodes } from './lifecycle-store.ts';
 import type { StreamReader } from './migration-stream.ts';
 import { withReturnCode } from './pv-context.ts';
+import { buildPvhDomain } from './pvh-builder.ts';
 import { type RestoredDomain, restorePvDomain } from './restore-pv.ts';
 import { readVcpuContext, savePvDomain } from './save-pv.ts';
 import { type ActionOnShutdown, type DomainConfig, formatUuid } from './xlcfg.ts';
@@ -94,17 +96,20 @@ export class Toolstack {
 
   /** Builds a domain that is paused. Without a sink its console is seen by whoever subscribes. Throws DomainBuildError. */
   create(config: DomainConfig, files: DomainFiles, sink: ConsoleSink | null): LiveDomain {
-    const built = buildPvDomain(
-      this.privcmd,
-      {
-        ...limitsOf(config),
-        kernel: files.kernel,
-        ...(files.ramdisk === null ? {} : { ramdisk: files.ramdisk }),
-        cmdline: config.cmdline,
-      },
-      this.decompressors,
-    );
-    return this.settle(config, built, sink);
+    return this.settle(config, this.build(config, files), sink);
+  }
+
+  private build(config: DomainConfig, files: DomainFiles): RestoredDomain {
+    const spec = {
+      ...limitsOf(config),
+      kernel: files.kernel,
+      ...(files.ramdisk === null ? {} : { ramdisk: files.ramdisk }),
+      cmdline: config.cmdline,
+    };
+    const { hvm } = config;
+    if (hvm === null) return buildPvDomain(this.privcmd, spec, this.decompressors);
+    if (config.type === 'hvm') throw new DomainBuildError(config.name, 'domains of type "hvm" are not supported yet ("pvh" and "pv" are)');
+    return buildPvhDomain(this.privcmd, { ...spec, ...hvm, online: config.vcpus }, this.decompressors);
   }
 
   /** Everything around a domain that has just been made: its nodes and devices, its share, its console. */

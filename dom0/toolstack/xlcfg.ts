@@ -8,6 +8,15 @@ import { DiskSpecError, diskDevice } from './device-disk.ts';
 import { fbDevices, vkbDevice } from './device-fb.ts';
 import { NicSpecError, nicDevice } from './device-nic.ts';
 import { DeviceSpecError, type ParsedDevices } from './device-spec.ts';
+import {
+  type DomainType,
+  type HvmConfig,
+  type HvmVendor,
+  readHvmConfig,
+  readHvmVendor,
+  readType,
+  type SettingReader,
+} from './xlcfg-hvm.ts';
 import { INERT_KEYS, MISSING_KEYS, USED_KEYS } from './xlcfg-keys.ts';
 import { XlcfgError } from './xlcfg-lexer.ts';
 import type { XlcfgSetting, XlcfgSettings, XlcfgValue } from './xlcfg-parser.ts';
@@ -24,13 +33,19 @@ export interface DomainConfig {
   readonly name: string;
   /** 16 bytes. */
   readonly uuid: Uint8Array;
-  readonly type: 'pv';
+  readonly type: DomainType;
+  /** Of a PVH or HVM domain. */
+  readonly hvm: HvmConfig | null;
+  /** The processor that the machine is to have: a CPUID profile by name, and which virtualization extension. Null: any. */
+  readonly cpuProfile: string | null;
+  readonly hvmVendor: HvmVendor | null;
   readonly memoryMiB: number;
   readonly maxMemoryMiB: number;
   /** Online at start, and at most. */
   readonly vcpus: number;
   readonly maxVcpus: number;
   readonly cpuWeight: number | null;
+  /** Empty for an HVM domain that its firmware boots. */
   readonly kernel: string;
   readonly ramdisk: string | null;
   readonly cmdline: string;
@@ -60,12 +75,12 @@ const DEFAULT_MEMORY_MIB = 32;
 /** `file` is named in complaints about settings that are missing. Throws XlcfgError. */
 export function readDomainConfig(file: string, settings: XlcfgSettings): ReadConfig {
   const warnings = unusedSettings(settings);
-  const reader = new Reader(file, settings);
-  const type = reader.type();
+  const reader = new Reader(file, settings, warnings);
+  const type = readType(reader);
   const name = reader.string('name');
   if (name === null || name === '') throw new XlcfgError(file, null, 'name: a domain name must be specified');
-  const kernel = reader.string('kernel');
-  if (kernel === null || kernel === '') throw new XlcfgError(file, null, 'kernel: a PV domain needs a kernel');
+  const kernel = reader.string('kernel') ?? '';
+  if (kernel === '' && type !== 'hvm') throw new XlcfgError(file, null, `kernel: a ${type.toUpperCase()} domain needs a kernel`);
 
   const maxmem = reader.number('maxmem', 1, 1 << 22);
   const memory = reader.number('memory', 1, 1 << 22) ?? maxmem ?? DEFAULT_MEMORY_MIB;
@@ -78,6 +93,9 @@ export function readDomainConfig(file: string, settings: XlcfgSettings): ReadCon
     name,
     uuid,
     type,
+    hvm: readHvmConfig(reader, type),
+    cpuProfile: reader.string('cpu_profile') || null,
+    hvmVendor: readHvmVendor(reader),
     memoryMiB: memory,
     maxMemoryMiB: maxmem ?? memory,
     vcpus,
@@ -119,13 +137,33 @@ function unusedSettings(settings: XlcfgSettings): string[] {
   return warnings;
 }
 
-class Reader {
+class Reader implements SettingReader {
   private readonly file: string;
   private readonly settings: XlcfgSettings;
+  private readonly warnings: string[];
 
-  constructor(file: string, settings: XlcfgSettings) {
+  constructor(file: string, settings: XlcfgSettings, warnings: string[]) {
     this.file = file;
     this.settings = settings;
+    this.warnings = warnings;
+  }
+
+  warn(name: string, text: string): void {
+    const s = this.settings.get(name);
+    this.warnings.push(`${s === undefined ? this.file : where(s)}: ${name} ${text}`);
+  }
+
+  /** As xlu_cfg_get_defbool: 0 and 1. */
+  boolean<T>(name: string, fallback: T): boolean | T {
+    const text = this.string(name);
+    if (text === null) return fallback;
+    if (text !== '0' && text !== '1') this.fail(name, `must be 0 or 1, and is "${text}"`);
+    return text === '1';
+  }
+
+  stringOrList(name: string): readonly string[] {
+    const value = this.value(name) ?? [];
+    return typeof value === 'string' ? [value] : this.strings(name);
   }
 
   fail(name: string, reason: string): never {
@@ -150,16 +188,6 @@ class Reader {
     const value = Number.parseInt(digits, hex ? 16 : octal ? 8 : 10);
     if (value < min || value > max) this.fail(name, `must be from ${min} to ${max}, and is ${value}`);
     return value;
-  }
-
-  type(): 'pv' {
-    const builder = this.string('builder');
-    const type = this.string('type') ?? (builder === 'hvm' ? 'hvm' : 'pv');
-    if (builder !== null && !['hvm', 'linux', 'generic'].includes(builder)) this.fail('builder', `is of no known kind: "${builder}"`);
-    const setting = this.settings.has('type') ? 'type' : 'builder';
-    if (type === 'hvm' || type === 'pvh') this.fail(setting, `is "${type}": only PV domains are supported yet`);
-    if (type !== 'pv') this.fail(setting, `is of no known kind: "${type}" (pv, pvh and hvm are)`);
-    return 'pv';
   }
 
   action(name: string, fallback: ActionOnShutdown): ActionOnShutdown {

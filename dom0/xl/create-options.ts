@@ -183,10 +183,13 @@ function positive(name: string, text: string | undefined, accept: (n: number) =>
   return n;
 }
 
+/** Of an HVM domain that its firmware boots. */
+const NO_KERNEL = { file: 'firmware', bytes: new Uint8Array(0) };
+
 /** Reads the configurations and the files that they name. `warn` is given one line each. */
 export function readGuests(options: CreateOptions, warn: (line: string) => void): Guest[] {
   const { configFiles, settings } = options;
-  if (configFiles.length === 0 && !settings.has('kernel') && !options.overrides.some((o) => /^\s*kernel\s*=/.test(o)))
+  if (configFiles.length === 0 && !settings.has('kernel') && !options.overrides.some((o) => /^\s*(kernel|firmware|disk)\s*=/.test(o)))
     throw new UserError('create: which domain? Give an xl.cfg file, or --kernel');
   const sources: (string | null)[] = configFiles.length === 0 ? [null] : [...configFiles];
   const guests = sources.map((file) => readGuest(file, options, warn));
@@ -213,6 +216,9 @@ function readGuest(file: string | null, options: CreateOptions, warn: (line: str
   return {
     source,
     config,
-    files: { kernel: read(config.kernel, 'kernel'), ramdisk: config.ramdisk === null ? null : read(config.ramdisk, 'ramdisk') },
+    files: {
+      kernel: config.kernel === '' ? NO_KERNEL : read(config.kernel, 'kernel'),
+      ramdisk: config.ramdisk === null ? null : read(config.ramdisk, 'ramdisk'),
+    },
   };
 }

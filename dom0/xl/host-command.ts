@@ -24,6 +24,7 @@ export const HOST_USAGE: Usage = {
     memory: { text: 'MiB that the domains have together (1024)', value: true },
     cpus: { text: 'physical CPUs (1)', value: true },
     engine: { text: 'jit or interp', value: true },
+    'cpu-profile': { text: 'which processors the machine has: skylake-sp or zen for pvh and hvm domains, ... (baseline)', value: true },
     epoch: { text: "the machine's wall clock when it is switched on, seconds since 1970 (the host's)", value: true },
     daemon: { text: 'return when the machine is up, and leave it running' },
     'log-dir': { text: 'a folder in which each console is logged (guest-NAME.log)', value: true },
@@ -52,6 +53,7 @@ export async function hostCommand(args: string[]): Promise<number> {
     guestMiB: whole('memory', values.get('memory'), DEFAULT_MEMORY_MIB, 1),
     cpus: whole('cpus', values.get('cpus'), 1, 1, 64),
     engine: engineOf(values.get('engine')),
+    profile: values.get('cpu-profile'),
     bootEpoch: whole('epoch', values.get('epoch'), Math.floor(Date.now() / 1000), 0),
   };
   const net = parseNetOptions({ uplink: lists('uplink'), capture: lists('capture'), wire: lists('wire') });

@@ -14,6 +14,7 @@ import { DomainDisks } from './host-disks.ts';
 import { dumpAtEnd } from './node-core.ts';
 import { HostNet } from './node-net.ts';
 import { ConsoleOutput } from './output.ts';
+import { checkProcessor } from './processor.ts';
 import { type OutsideWorld, pump } from './pump.ts';
 import { isForUser } from './user-error.ts';
 
@@ -67,6 +68,7 @@ export class HostMachine {
   async create(guest: Guest, paused: boolean): Promise<Resident> {
     const { toolstack } = this.host;
     checkNewName(toolstack.privcmd, toolstack.xs, guest.config.name);
+    checkProcessor(this.host.machine.profile, guest.config, " (the host's: see 'ringworld host --cpu-profile')");
     const disks = await this.openDisks(guest);
     const hub = new ConsoleHub();
     const output = new ConsoleOutput(hub);

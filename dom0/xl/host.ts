@@ -28,6 +28,8 @@ export interface SwitchOnOptions {
   readonly guestMiB: number;
   readonly cpus: number;
   readonly engine?: EngineKind;
+  /** CPUID profile of the processors, by name; the machine's default one unless given. */
+  readonly profile?: string | undefined;
   readonly commandLine?: string;
   /** The wall clock when the machine is switched on, seconds since 1970; a fixed date unless given. */
   readonly bootEpoch?: number;
@@ -41,9 +43,10 @@ export function switchOn(options: SwitchOnOptions): Host {
     throw new UserError(
       `the domains ask for ${options.guestMiB} MiB: this machine can have ${MAX_RAM_MIB} MiB in all, its own needs included`,
     );
-  const machine = createMachineOrSay(ramMiB, options.cpus, options.engine ?? 'jit');
+  const machine = createMachineOrSay(ramMiB, options);
   const hv = createHypervisor({
     machine,
+    tscHz: machine.profile.mhz * 1e6,
     ...(options.commandLine === undefined ? {} : { commandLine: options.commandLine }),
     ...(options.bootEpoch === undefined ? {} : { bootEpoch: options.bootEpoch }),
   });
@@ -55,11 +58,18 @@ export function switchOn(options: SwitchOnOptions): Host {
   return { hv, machine, toolstack, network, ...backends };
 }
 
-function createMachineOrSay(ramMiB: number, cpus: number, engine: EngineKind) {
+function createMachineOrSay(ramMiB: number, { cpus, profile, engine = 'jit' }: SwitchOnOptions) {
   try {
     const background = engine === 'jit' ? backgroundCompiler() : undefined;
-    return createMachine({ ramBytes: ramMiB * 1024 * 1024, cpus, engine, ...(background === undefined ? {} : { background }) });
+    return createMachine({
+      ramBytes: ramMiB * 1024 * 1024,
+      cpus,
+      engine,
+      ...(profile === undefined ? {} : { profile }),
+      ...(background === undefined ? {} : { background }),
+    });
   } catch (e) {
+    if (e instanceof RangeError && e.message.startsWith('CPU profile')) throw new UserError(`cpu_profile: ${e.message}`);
     // What WebAssembly.Memory throws when the host does not give it.
     if (e instanceof RangeError) throw new UserError(`the host has no memory for a machine of ${ramMiB} MiB: ${e.message}`);
     throw e;

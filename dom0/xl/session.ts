@@ -6,6 +6,7 @@ import type { Guest } from './create-options.ts';
 import { type Host, switchOn } from './host.ts';
 import { dumpAtEnd } from './node-core.ts';
 import type { ConsoleOutput } from './output.ts';
+import { checkProcessor, profileFor } from './processor.ts';
 import { type OutsideWorld, pump } from './pump.ts';
 import { counts, type DomainReport, type ExitReason, type MachineReport, machineReport, vcpuReports } from './report.ts';
 import { EXIT, isForUser, UserError } from './user-error.ts';
@@ -70,7 +71,9 @@ export class Session {
       cpus,
       engine: options.engine ?? 'jit',
       services: options.services ?? {},
+      profile: profileFor(guests.map((g) => g.config)),
     });
+    for (const { config } of guests) checkProcessor(this.host.machine.profile, config);
     options.observe?.(this.host);
     if (options.log !== null) {
       const { console } = this.host.hv;
