@@ -73,6 +73,10 @@ export function loadCpuState(h: HvmVcpu, s: HvmCpuState, ops: VirtOps, profile: 
   h.cr4 = cr4;
   regs.setHalves(STATE.cr0, h.cr0 | ops.cr0Fixed, 0);
   regs.setHalves(STATE.cr4, cr4 | ops.cr4Fixed, 0);
+  h.efer = efer;
+  h.cr3Lo = Number(BigInt.asIntN(32, s.cr3));
+  h.cr3Hi = Number(BigInt.asIntN(32, s.cr3 >> 32n));
+  h.shadow?.flush();
   // SS.DPL is the privilege level.
   regs.setU32(STATE.cpl, cr0 & CR0.PE ? (s.ss_arbytes >>> 5) & 3 : 0);
   if (s.flags & XEN_X86_FPU_INITIALISED) loadFxsave(regs, s.fpu_regs);
@@ -103,6 +107,8 @@ export function saveCpuState(h: HvmVcpu, blank: HvmCpuState): HvmCpuState {
     rip: BigInt.asUintN(64, BigInt(regs.rip)),
     rflags: BigInt(regs.rflags >>> 0),
     cr0: BigInt(h.cr0 >>> 0),
+    msr_efer: BigInt(h.efer),
+    ...(h.shadow === null ? {} : { cr3: (BigInt(h.cr3Hi >>> 0) << 32n) | BigInt(h.cr3Lo >>> 0) }),
     cr4: BigInt(h.cr4 >>> 0),
     fpu_regs: saveFxsave(regs),
     flags: XEN_X86_FPU_INITIALISED,

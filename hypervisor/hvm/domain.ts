@@ -11,11 +11,11 @@ export class HvmDomainState {
   readonly hv: Hypervisor;
   readonly domain: Domain;
   readonly ops: VirtOps;
-  /** EPT or NPT. */
-  readonly tables: NestedTables;
+  /** EPT or NPT; null for shadow paging, which each vCPU has to itself. */
+  readonly tables: NestedTables | null;
   platform!: Platform;
   io!: GuestIo;
-  constructor(hv: Hypervisor, domain: Domain, ops: VirtOps, tables: NestedTables) {
+  constructor(hv: Hypervisor, domain: Domain, ops: VirtOps, tables: NestedTables | null) {
     this.hv = hv;
     this.domain = domain;
     this.ops = ops;

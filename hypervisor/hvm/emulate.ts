@@ -7,12 +7,17 @@ import type { P2m } from '../core/p2m.ts';
 import type { Lin } from '../machine/addresses.ts';
 import { PF, RunExit } from '../machine/cpu-api.ts';
 import type { Outside } from '../machine/mmu/physical.ts';
+import { STATE } from '../machine/state.ts';
 import type { SystemCpu } from '../machine/system/ports.ts';
 import type { NonRoot, SecondLevel } from '../machine/virt/non-root.ts';
+import type { Shadow } from './shadow.ts';
 import type { HvmVcpu } from './vcpu.ts';
 
 /** Guest-physical addresses without RAM appear from here on, where no machine has any. */
 const HOLE = 2 ** 48;
+
+/** Whether EmulatedMemory found no RAM. */
+export const isHole = (address: number): boolean => address >= HOLE;
 
 /** Memory that is a device's. Sizes are 1, 2 or 4. */
 export interface GuestMmio {
@@ -21,7 +26,7 @@ export interface GuestMmio {
 }
 
 /** The guest's memory as the emulator sees it. */
-class EmulatedMemory implements SecondLevel {
+export class EmulatedMemory implements SecondLevel {
   writable = true;
   readonly executable = true;
   readonly shift = 12;
@@ -45,12 +50,13 @@ class Emulation implements NonRoot {
   readonly second: SecondLevel;
   readonly space: number;
   readonly trapped = 0;
-  readonly virtualTpr = undefined;
+  readonly virtualTpr: NonRoot['virtualTpr'];
   readonly takesInterrupts = false;
   readonly deadline = Number.POSITIVE_INFINITY;
   isShutdown = false;
-  constructor(p2m: P2m, space: number) {
-    this.second = new EmulatedMemory(p2m);
+  constructor(h: HvmVcpu, space: number) {
+    this.second = new EmulatedMemory(h.vcpu.domain.p2m);
+    this.virtualTpr = { get: () => h.apic?.getCr8() ?? 0, set: (_cpu, v) => h.apic?.setCr8(v) };
     this.space = space;
   }
   instruction = () => false;
@@ -75,10 +81,32 @@ let nextSpace = -1;
 function emulationOf(h: HvmVcpu): Emulation {
   let e = emulations.get(h);
   if (e === undefined) {
-    e = new Emulation(h.vcpu.domain.p2m, nextSpace--);
+    e = new Emulation(h, nextSpace--);
     emulations.set(h, e);
   }
   return e;
+}
+
+/** Under shadow paging the register block has the real control registers: for the emulator it gets the guest's. */
+function showGuest(h: HvmVcpu, cpu: SystemCpu, shadow: Shadow): void {
+  cpu.setHalves(STATE.cr0, h.cr0, 0);
+  cpu.setHalves(STATE.cr4, h.cr4, 0);
+  cpu.setHalves(STATE.efer, h.efer, 0);
+  cpu.setHalves(STATE.cr3, h.cr3Lo, h.cr3Hi);
+  cpu.ram.u8.copyWithin(cpu.base + STATE.pdpte, shadow.own.base + STATE.pdpte, shadow.own.base + STATE.pdpte + 32);
+}
+/** The real ones come back at the next entry (Shadow.apply); what the instruction has changed is the guest's. */
+function hideGuest(h: HvmVcpu, cpu: SystemCpu, shadow: Shadow): void {
+  const same = cpu.lo(STATE.efer) === h.efer && cpu.lo(STATE.cr0) === h.cr0 && cpu.lo(STATE.cr4) === h.cr4 && cpu.lo(STATE.cr3) === h.cr3Lo;
+  if (same) return;
+  h.cr0 = cpu.lo(STATE.cr0);
+  h.efer = cpu.lo(STATE.efer);
+  h.cr4 = cpu.lo(STATE.cr4);
+  h.cr3Lo = cpu.lo(STATE.cr3);
+  h.cr3Hi = cpu.hi(STATE.cr3);
+  shadow.own.ram.u8.copyWithin(shadow.own.base + STATE.pdpte, cpu.base + STATE.pdpte, cpu.base + STATE.pdpte + 32);
+  shadow.flush();
+  h.needsFlush = true;
 }
 
 /**
@@ -87,12 +115,14 @@ function emulationOf(h: HvmVcpu): Emulation {
  */
 export function emulateInstruction(h: HvmVcpu, cpu: SystemCpu): 'done' | 'shutdown' {
   const e = emulationOf(h);
+  if (h.shadow !== null) showGuest(h, cpu, h.shadow);
   cpu.setNonRoot(e);
   // What was translated last time may be other memory now.
   cpu.flushSpace(e.space);
   cpu.thread.interruptShadow = false;
   const exit = cpu.run(cpu.cycles + 1);
   cpu.setNonRoot(null);
+  if (h.shadow !== null) hideGuest(h, cpu, h.shadow);
   h.isDirty = true;
   return exit === RunExit.shutdown ? 'shutdown' : 'done';
 }

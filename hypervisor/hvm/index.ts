@@ -1,7 +1,7 @@
 // What the core calls of hvm/: the hooks of core/hvm-hooks.ts. One run loop serves PV and HVM vCPUs; before each stretch of guest time
 // deliverPending() makes the VM entry, and a VM exit comes back to handleExit().
 
-import { hvm_hw_cpu, XEN_EBUSY, XEN_EINVAL, XEN_ENOMEM, XEN_EOPNOTSUPP, XEN_ESRCH } from '@ringworld/abi';
+import { HVM_PARAM_ACPI_IOPORTS_LOCATION, hvm_hw_cpu, XEN_EBUSY, XEN_EINVAL, XEN_ENOMEM, XEN_EOPNOTSUPP, XEN_ESRCH } from '@ringworld/abi';
 import type { Domain } from '../core/domain.ts';
 import type { HvmCpuState, HvmEvent, HvmHooks, HvmPaging } from '../core/hvm-hooks.ts';
 import type { Hypervisor } from '../core/hypervisor.ts';
@@ -17,9 +17,10 @@ import { HvmDomainState, stateOf } from './domain.ts';
 import { emulatedOutside } from './emulate.ts';
 import { GuestIo, mmioFor, portsFor } from './guest-io.ts';
 import { fillHypercallPage } from './hypercall-page.ts';
-import { crash, tripleFault } from './intercepts.ts';
+import { crash, flushGuest, tripleFault } from './intercepts.ts';
 import { EPT_FORMAT, NestedTables, NPT_FORMAT } from './nested-tables.ts';
 import { createPlatform } from './platform/index.ts';
+import { Shadow } from './shadow.ts';
 import { SvmOps } from './svm.ts';
 import { HvmVcpu } from './vcpu.ts';
 import type { VirtOps } from './virt-ops.ts';
@@ -59,11 +60,9 @@ function attach(hv: Hypervisor): void {
 function domainCreated(hv: Hypervisor, domain: Domain): number {
   const ops = operationsOf(hv);
   if (ops === null || !domain.hvm || (domain.hvm.isHap && !ops.hasHap)) return -XEN_EOPNOTSUPP;
-  // Shadow paging is not there yet.
-  if (!domain.hvm.isHap) return -XEN_EOPNOTSUPP;
-  let tables: NestedTables;
+  let tables: NestedTables | null = null;
   try {
-    tables = new NestedTables(hv.frames, domain.p2m, ops.name === 'vmx' ? EPT_FORMAT : NPT_FORMAT);
+    if (domain.hvm.isHap) tables = new NestedTables(hv.frames, domain.p2m, ops.name === 'vmx' ? EPT_FORMAT : NPT_FORMAT);
   } catch {
     return -XEN_ENOMEM;
   }
@@ -82,6 +81,10 @@ function vcpuCreated(hv: Hypervisor, vcpu: Vcpu): number {
   const h = new HvmVcpu(vcpu);
   vcpus.set(vcpu, h);
   resetContext(vcpu.context, (hv.pcpus[0]!.cpu as SystemCpu).profile.signature);
+  if (stateOf(vcpu.domain).tables === null) {
+    const cpu = hv.pcpus[0]!.cpu as SystemCpu;
+    h.shadow = new Shadow(hv.frames, (cpu.vmx ?? cpu.svm)!.physical, hv.machine.allocContext(), cpu.profile, h);
+  }
   const rc = ops.createVcpu(hv, h);
   if (rc !== 0) return rc;
   platform.addVcpu(vcpu);
@@ -93,6 +96,9 @@ function reset(h: HvmVcpu, ops: VirtOps): void {
   const { regs } = h.vcpu;
   h.cr0 = regs.lo(STATE.cr0);
   h.cr4 = 0;
+  h.efer = 0;
+  h.cr3Lo = 0;
+  h.cr3Hi = 0;
   regs.setHalves(STATE.cr0, h.cr0 | ops.cr0Fixed, 0);
   regs.setHalves(STATE.cr4, ops.cr4Fixed, 0);
   h.event = null;
@@ -104,13 +110,17 @@ function vcpuDestroyed(hv: Hypervisor, vcpu: Vcpu): void {
   const h = vcpus.get(vcpu);
   if (h === undefined) return;
   opsOf(vcpu).destroyVcpu(hv, h);
+  if (h.shadow !== null) {
+    h.shadow.free();
+    hv.machine.freeContext(h.shadow.own);
+  }
   vcpus.delete(vcpu);
 }
 function domainDestroyed(_hv: Hypervisor, domain: Domain): void {
   if (!(domain.hvm?.platform instanceof HvmDomainState)) return;
   const state = domain.hvm.platform;
   state.platform.freeze();
-  state.tables.free();
+  state.tables?.free();
   domain.hvm.platform = null;
 }
 
@@ -120,6 +130,7 @@ function init(hv: Hypervisor, vcpu: Vcpu): void {
   initContext(vcpu.regs, (hv.pcpus[0]!.cpu as SystemCpu).profile.signature);
   reset(hvmOf(vcpu), opsOf(vcpu));
   vcpu.isDown = true;
+  vcpu.isBlocked = false;
   hv.scheduler.sleep(vcpu);
 }
 /** The start-up IPI (vlapic_init_sipi_one). */
@@ -185,6 +196,13 @@ function deliverPending(hv: Hypervisor, vcpu: Vcpu): void {
     h.needsFlush = false;
     ops.flush(h, cpu);
   }
+  if (h.shadow !== null && (h.isDirty || !h.shadow.isInForce)) {
+    h.isDirty = true;
+    if (!h.shadow.apply(h, ops.cr0Fixed, ops.cr4Fixed)) {
+      crash(hv, h, 'no memory for shadow page tables');
+      return;
+    }
+  }
   const failed = ops.enter(h, cpu);
   if (failed !== undefined) crash(hv, h, failed);
 }
@@ -229,9 +247,9 @@ function paging(vcpu: Vcpu): HvmPaging {
   const p = h.paging;
   p.cr0 = h.cr0;
   p.cr4 = h.cr4;
-  p.cr3Lo = regs.lo(STATE.cr3);
-  p.cr3Hi = regs.hi(STATE.cr3);
-  p.efer = regs.lo(STATE.efer);
+  p.cr3Lo = h.shadow === null ? regs.lo(STATE.cr3) : h.cr3Lo;
+  p.cr3Hi = h.shadow === null ? regs.hi(STATE.cr3) : h.cr3Hi;
+  p.efer = h.efer;
   p.rflags = regs.lo(STATE.eflags);
   return p;
 }
@@ -264,13 +282,14 @@ function sendTrigger(hv: Hypervisor, vcpu: Vcpu, trigger: number): number {
 const TRIGGER = { nmi: 0, reset: 1, init: 2, power: 3, sleep: 4 } as const;
 
 function flushTlbs(_hv: Hypervisor, domain: Domain): void {
-  for (const v of domain.vcpus) hvmOf(v).needsFlush = true;
+  for (const v of domain.vcpus) flushGuest(hvmOf(v));
 }
 
 function p2mChanged(hv: Hypervisor, domain: Domain, gfn: Gfn): void {
   if (!(domain.hvm?.platform instanceof HvmDomainState)) return;
   const { tables } = domain.hvm.platform;
-  if (tables.clear(gfn)) flushTlbs(hv, domain);
+  if (tables === null) flushTlbs(hv, domain);
+  else if (tables.clear(gfn)) flushTlbs(hv, domain);
 }
 
 export const hvmHooks: HvmHooks = {
@@ -298,7 +317,10 @@ export const hvmHooks: HvmHooks = {
   markDirty: () => {},
   setCallbackVia: (_hv, domain, via) => stateOf(domain).platform.setCallbackVia(via),
   assertEvtchnIrq: (_hv, vcpu) => stateOf(vcpu.domain).platform.upcallPendingChanged(vcpu),
-  paramChanged: () => {},
+  paramChanged(_hv, domain, index) {
+    if (index === HVM_PARAM_ACPI_IOPORTS_LOCATION && domain.hvm)
+      stateOf(domain).platform.pm?.moveTo(domain.hvm.params[index] === 1n ? 1 : 0);
+  },
   setPciIntx: (_hv, domain, device, intx, level) => void stateOf(domain).platform.setPciIntx(device, intx, level),
   setIsaIrq: (_hv, domain, irq, level) => void stateOf(domain).platform.setIsaIrq(irq, level),
   setPciLinkRoute: (_hv, domain, link, irq) => void stateOf(domain).platform.setPciLinkRoute(link, irq),

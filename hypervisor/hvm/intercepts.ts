@@ -4,6 +4,7 @@
 import { SHUTDOWN_reboot } from '@ringworld/abi';
 import type { Hypervisor } from '../core/hypervisor.ts';
 import { type Gfn, INVALID_MFN } from '../core/ids.ts';
+import type { Lin } from '../machine/addresses.ts';
 import { CS, EFLAGS, RAX, RBX, RCX, RDX, SEG, STATE } from '../machine/state.ts';
 import { CR0, CR4, EFER, EXC } from '../machine/system/bits.ts';
 import type { SystemCpu } from '../machine/system/ports.ts';
@@ -117,6 +118,7 @@ export function xsetbv(h: HvmVcpu, cpu: SystemCpu): void {
 
 /** Reads the page-directory pointers of PAE paging through the p2m; false when one has a reserved bit, or lies in no RAM. */
 function loadPdptes(hv: Hypervisor, h: HvmVcpu, cpu: SystemCpu): boolean {
+  if (h.shadow !== null) return h.shadow.loadPdptes(h);
   const gpa = (cpu.u32(STATE.cr3) & ~31) >>> 0;
   const mfn = h.vcpu.domain.p2m.mfn((gpa >>> 12) as Gfn);
   if (mfn === INVALID_MFN) return false;
@@ -130,12 +132,20 @@ function loadPdptes(hv: Hypervisor, h: HvmVcpu, cpu: SystemCpu): boolean {
 const CR0_KNOWN = CR0.PE | CR0.MP | CR0.EM | CR0.TS | CR0.ET | CR0.NE | CR0.WP | CR0.AM | CR0.NW | CR0.CD | CR0.PG;
 const PAGING_BITS = CR4.PGE | CR4.PAE | CR4.PSE | CR4.PCIDE | CR4.SMEP | CR4.SMAP | CR4.PKE;
 
+/** The guest's translations are to go, with what a shadow has of them. */
+export function flushGuest(h: HvmVcpu): void {
+  h.needsFlush = true;
+  h.shadow?.flush();
+}
+const cr3Lo = (h: HvmVcpu): number => (h.shadow === null ? h.vcpu.regs.lo(STATE.cr3) : h.cr3Lo);
+const cr3Hi = (h: HvmVcpu): number => (h.shadow === null ? h.vcpu.regs.hi(STATE.cr3) : h.cr3Hi);
+
 /** hvm_set_cr0(). False with #GP(0) due. */
 export function setCr0(hv: Hypervisor, h: HvmVcpu, cpu: SystemCpu, lo: number, hi: number): boolean {
   const v = (lo & CR0_KNOWN) | CR0.ET;
   const paging = (v & CR0.PG) !== 0;
   const changed = v ^ h.cr0;
-  let efer = cpu.lo(STATE.efer);
+  let { efer } = h;
   if (hi !== 0 || (paging && !(v & CR0.PE)) || (v & CR0.NW && !(v & CR0.CD))) return false;
   if (changed & CR0.PG) {
     if (paging && efer & EFER.LME) {
@@ -147,11 +157,12 @@ export function setCr0(hv: Hypervisor, h: HvmVcpu, cpu: SystemCpu, lo: number, h
     }
     if (paging && h.cr4 & CR4.PAE && !(efer & EFER.LMA) && !loadPdptes(hv, h, cpu)) return false;
   }
+  h.efer = efer;
   cpu.setHalves(STATE.efer, efer, 0);
   h.cr0 = v;
   cpu.setHalves(STATE.cr0, v | stateOf(h.vcpu.domain).ops.cr0Fixed, 0);
   h.isDirty = true;
-  if (changed & (CR0.PG | CR0.WP)) h.needsFlush = true;
+  if (changed & (CR0.PG | CR0.WP)) flushGuest(h);
   return true;
 }
 
@@ -160,12 +171,12 @@ export function setCr4(hv: Hypervisor, h: HvmVcpu, cpu: SystemCpu, lo: number, h
   if (hi !== 0 || lo & ~guestCr4Bits(cpu.profile)) return false;
   const changed = lo ^ h.cr4;
   if (isLong(cpu) && !(lo & CR4.PAE)) return false;
-  if (changed & lo & CR4.PCIDE && (!isLong(cpu) || cpu.lo(STATE.cr3) & 0xfff)) return false;
+  if (changed & lo & CR4.PCIDE && (!isLong(cpu) || cr3Lo(h) & 0xfff)) return false;
   if (changed & CR4.PAE && lo & CR4.PAE && h.cr0 & CR0.PG && !isLong(cpu) && !loadPdptes(hv, h, cpu)) return false;
   h.cr4 = lo;
   cpu.setHalves(STATE.cr4, lo | stateOf(h.vcpu.domain).ops.cr4Fixed, 0);
   h.isDirty = true;
-  if (changed & PAGING_BITS) h.needsFlush = true;
+  if (changed & PAGING_BITS) flushGuest(h);
   return true;
 }
 
@@ -173,15 +184,23 @@ export function setCr4(hv: Hypervisor, h: HvmVcpu, cpu: SystemCpu, lo: number, h
 export function setCr3(hv: Hypervisor, h: HvmVcpu, cpu: SystemCpu, lo: number, hi: number): boolean {
   const high = isLong(cpu) ? hi & 0x7fff_ffff : 0;
   if (high >>> (cpu.profile.physicalBits - 32)) return false;
-  const before = cpu.lo(STATE.cr3);
-  cpu.setHalves(STATE.cr3, lo, high);
+  const before = cr3Lo(h);
+  putCr3(h, lo, high);
   if (h.cr0 & CR0.PG && h.cr4 & CR4.PAE && !isLong(cpu) && !loadPdptes(hv, h, cpu)) {
-    cpu.setHalves(STATE.cr3, before, 0);
+    putCr3(h, before, 0);
     return false;
   }
   h.isDirty = true;
-  h.needsFlush = true;
+  flushGuest(h);
   return true;
+}
+
+function putCr3(h: HvmVcpu, lo: number, hi: number): void {
+  if (h.shadow === null) h.vcpu.regs.setHalves(STATE.cr3, lo, hi);
+  else {
+    h.cr3Lo = lo;
+    h.cr3Hi = hi;
+  }
 }
 
 /** MOV to CR0, CR3, CR4 or CR8 from a register. */
@@ -220,7 +239,7 @@ export function movFromCr(h: HvmVcpu, cpu: SystemCpu, cr: number, gpr: number): 
       cpu.setRegHalves(gpr, h.cr0, 0);
       break;
     case 3:
-      cpu.setRegHalves(gpr, cpu.lo(STATE.cr3), is64(cpu) ? cpu.hi(STATE.cr3) : 0);
+      cpu.setRegHalves(gpr, cr3Lo(h), is64(cpu) ? cr3Hi(h) : 0);
       break;
     case 4:
       cpu.setRegHalves(gpr, h.cr4, 0);
@@ -254,11 +273,46 @@ export function emulateControl(hv: Hypervisor, h: HvmVcpu, cpu: SystemCpu): void
   const before = cpu.lo(STATE.cr0);
   // The emulator works on the real CR0, which the guest's differs from by bits that it cannot set.
   emulate(hv, h, cpu);
+  if (h.shadow !== null) return;
   const after = cpu.lo(STATE.cr0);
   if (after !== before && !setCr0(hv, h, cpu, after, 0)) gp0(h);
 }
 
 // ------------------------------------------------------------------ memory
+
+/** A page fault of a guest with shadow paging (sh_page_fault). */
+export function shadowFault(hv: Hypervisor, h: HvmVcpu, cpu: SystemCpu, lin: Lin, errorCode: number): void {
+  const { domain } = h.vcpu;
+  const { shadow } = h;
+  if (shadow === null) {
+    crash(hv, h, 'a page fault exited though the guest has its tables to itself');
+    return;
+  }
+  domain.count('page faults');
+  switch (shadow.fault(h, lin, errorCode)) {
+    case 'filled':
+      domain.count('shadow fills');
+      return;
+    case 'guest':
+      domain.count("guest's own page faults");
+      h.event ??= exception(EXC.PF, shadow.errorCode, BigInt.asUintN(64, BigInt(lin)));
+      return;
+    case 'device':
+      domain.count('MMIO');
+      emulate(hv, h, cpu);
+      return;
+    case 'noMemory':
+      h.isDirty = true;
+      h.needsFlush = true;
+  }
+}
+/** `lin` undefined where the processor does not tell it. */
+export function invlpg(h: HvmVcpu, lin: Lin | undefined): void {
+  if (lin === undefined) h.shadow?.flush();
+  else h.shadow?.drop(h, lin);
+  h.needsFlush = true;
+  stateOf(h.vcpu.domain).ops.advance(h);
+}
 
 /**
  * The second level refused an access to a guest-physical address (hvm_hap_nested_page_fault): RAM that its tables do not have yet, or
@@ -271,7 +325,7 @@ export function nestedFault(hv: Hypervisor, h: HvmVcpu, cpu: SystemCpu, gpa: num
   const isRam = domain.p2m.mfn(gfn) !== INVALID_MFN;
   if (isRam && (!isWrite || domain.p2m.isWritable(gfn))) {
     domain.count('nested page faults');
-    if (!tables.fill(gfn)) crash(hv, h, `no memory for nested page tables (gfn ${gfn.toString(16)})`);
+    if (!tables?.fill(gfn)) crash(hv, h, `no memory for nested page tables (gfn ${gfn.toString(16)})`);
     // What the TLB held of a page that was read-only is out of date.
     else if (isWrite) h.needsFlush = true;
     return;

@@ -31,13 +31,11 @@ export function readGuestMsr(h: HvmVcpu, cpu: SystemCpu, n: number): bigint | un
     case IA32_FEATURE_CONTROL:
       return cpu.profile.vendor === 'GenuineIntel' ? 1n : undefined;
     case MSR.IA32_EFER:
-      // What SVM itself needs is not the guest's.
-      return cpu.big(STATE.efer) & ~SVME;
+      return BigInt(h.efer);
     default:
       return readMsr(cpu, n);
   }
 }
-const SVME = 1n << 12n;
 
 /** False: #GP(0). */
 export function writeGuestMsr(hv: Hypervisor, h: HvmVcpu, cpu: SystemCpu, n: number, v: bigint): boolean {
@@ -62,9 +60,9 @@ function writeEfer(h: HvmVcpu, cpu: SystemCpu, v: bigint): boolean {
   if (features.has('lm')) allowed |= EFER.LME;
   if (features.has('nx')) allowed |= EFER.NXE;
   if (v & ~BigInt(allowed)) return false;
-  const old = cpu.lo(STATE.efer);
-  if ((Number(v) ^ old) & EFER.LME && h.cr0 & CR0.PG) return false;
-  cpu.setHalves(STATE.efer, (Number(v) & ~EFER.LMA) | (old & (EFER.LMA | Number(SVME))), 0);
+  if ((Number(v) ^ h.efer) & EFER.LME && h.cr0 & CR0.PG) return false;
+  h.efer = (Number(v) & ~EFER.LMA) | (h.efer & EFER.LMA);
+  cpu.setHalves(STATE.efer, h.efer, 0);
   h.needsFlush = true;
   return true;
 }

@@ -4,7 +4,9 @@ import { XEN_ENOMEM } from '@ringworld/abi';
 import type { HvmEvent } from '../core/hvm-hooks.ts';
 import type { Hypervisor } from '../core/hypervisor.ts';
 import { INVALID_MFN, type Mfn, mfnToMaddr } from '../core/ids.ts';
-import { EFLAGS, STATE } from '../machine/state.ts';
+import type { Lin } from '../machine/addresses.ts';
+import { decode } from '../machine/exec/decode.ts';
+import { CS, EFLAGS, SEG, STATE } from '../machine/state.ts';
 import { IOPM_SIZE, MSRPM_SIZE, msrpmBit } from '../machine/svm/controls.ts';
 import { EXIT, type ExitName, exitOf, FAMILY } from '../machine/svm/exits.ts';
 import { storeGuest, storeLoaded } from '../machine/svm/state-area.ts';
@@ -97,10 +99,12 @@ export class SvmOps implements VirtOps {
   readonly cr4Fixed = 0;
   readonly hypercallOpcode = [0x0f, 0x01, 0xd9] as const;
   readonly hasHap: boolean;
+  private readonly hasNrip: boolean;
 
   /** `cpu`: any of the machine's; all are alike. */
   constructor(cpu: SystemCpu) {
     this.hasHap = cpu.svm!.features.nestedPaging;
+    this.hasNrip = cpu.svm!.features.nripSave;
   }
 
   createVcpu(hv: Hypervisor, h: HvmVcpu): number {
@@ -116,12 +120,21 @@ export class SvmOps implements VirtOps {
       intercept(v, FAMILY.CR_WRITE + n);
     }
     intercept(v, FAMILY.EXCEPTION + EXC.MC);
+    const { tables } = stateOf(h.vcpu.domain);
+    if (tables === null) {
+      intercept(v, FAMILY.EXCEPTION + EXC.PF);
+      intercept(v, FAMILY.CR_READ + 3);
+      intercept(v, FAMILY.CR_WRITE + 3);
+      intercept(v, EXIT.INVLPG.code);
+    }
     v.setLin(VMCB.IOPM_BASE_PA[0], m.iopm * 4096);
     v.setLin(VMCB.MSRPM_BASE_PA[0], m.msrpm * 4096);
     v.setU32(VMCB.GUEST_ASID[0], nextAsid++);
     v.setU32(VMCB.V_INTR[0], V_INTR.masking);
-    v.setHalves(VMCB.NESTED_CTL[0], NP_ENABLE, 0);
-    v.setLin(VMCB.N_CR3[0], stateOf(h.vcpu.domain).tables.root * 4096);
+    if (tables !== null) {
+      v.setHalves(VMCB.NESTED_CTL[0], NP_ENABLE, 0);
+      v.setLin(VMCB.N_CR3[0], tables.root * 4096);
+    }
     v.setHalves(VMCB.G_PAT[0], h.vcpu.regs.lo(STATE.pat), h.vcpu.regs.hi(STATE.pat));
     return 0;
   }
@@ -183,7 +196,7 @@ export class SvmOps implements VirtOps {
   advance(h: HvmVcpu): void {
     const v = vmcbOf(h);
     const { regs } = h.vcpu;
-    regs.rip = v.lin(VMCB.NRIP[0]);
+    regs.rip = this.hasNrip ? v.lin(VMCB.NRIP[0]) : ((regs.rip + lengthAtRip(h)) as Lin);
     v.setU32(VMCB.INTERRUPT_SHADOW[0], v.lo(VMCB.INTERRUPT_SHADOW[0]) & ~1);
     if (regs.u32(STATE.eflags) & EFLAGS.TF) body.inject(h, EXC.DB);
   }
@@ -206,10 +219,23 @@ export class SvmOps implements VirtOps {
     const x = { hv, h, cpu, v };
     if (code < FAMILY.DR_READ) crAccess(x, code);
     else if (code < FAMILY.EXCEPTION) body.emulate(hv, h, cpu);
+    else if (code === FAMILY.EXCEPTION + EXC.PF) body.shadowFault(hv, h, cpu, v.lin(VMCB.EXITINFO2[0]), v.lo(VMCB.EXITINFO1[0]));
     else if (code < EXIT.INTR.code) body.crash(hv, h, `unexpected exception ${known.name}`);
     else HANDLERS[known.name as ExitName](x);
   }
 }
+
+/** Bytes of the instruction that exited, decoded as the processor of 2006 leaves it to its hypervisor (svm_get_insn_len). */
+function lengthAtRip(h: HvmVcpu): number {
+  const { vcpu } = h;
+  const cpu = vcpu.cpu as SystemCpu;
+  const at = cpu.rip + (cpu.lo(STATE.efer) & EFER.LMA && cpu.segAttributes(CS) & SEG.l ? 0 : cpu.segBase(CS));
+  const room = 4096 - (((at % 4096) + 4096) % 4096);
+  const bytes = vcpu.guest.copyFrom(at, LONGEST) ?? vcpu.guest.copyFrom(at, Math.min(room, LONGEST));
+  const d = bytes === null ? 'needBytes' : decode(bytes, 0, bytes.length, cpu.execMode);
+  return typeof d === 'string' ? 0 : d.length;
+}
+const LONGEST = 15;
 
 const SVME = EFER.SVME;
 
@@ -299,10 +325,7 @@ const HANDLERS: Readonly<Record<ExitName, ExitHandler>> = {
   INVD: skip,
   PAUSE: skip,
   HLT: ({ hv, h, cpu }) => body.hlt(hv, h, cpu),
-  INVLPG: ({ h }) => {
-    h.needsFlush = true;
-    stateOf(h.vcpu.domain).ops.advance(h);
-  },
+  INVLPG: ({ h, cpu, v }) => body.invlpg(h, cpu.svm!.features.decodeAssists ? v.lin(VMCB.EXITINFO1[0]) : undefined),
   INVLPGA: ud,
   IOIO: emulate,
   MSR: ({ hv, h, cpu, v }) => (v.lo(VMCB.EXITINFO1[0]) & 1 ? body.wrmsr(hv, h, cpu) : body.rdmsr(h, cpu)),

@@ -29,6 +29,8 @@ export interface SmallGuestOptions {
   readonly profile: string;
   readonly code: readonly number[] | Uint8Array;
   readonly isReal?: boolean;
+  /** EPT or nested paging, unless told; else shadow paging. */
+  readonly isHap?: boolean;
   readonly emulation?: 'pvh' | 'hvm';
   readonly vcpus?: number;
   readonly cpus?: number;
@@ -42,7 +44,7 @@ export function smallGuest(o: SmallGuestOptions): SmallGuest {
   const machine = createMachine({ ramBytes: 32 * MIB, cpus: o.cpus ?? 1, profile: o.profile, ...o.machine });
   const hv = createHypervisor({ machine });
   const emulationFlags = o.emulation === 'hvm' ? HVM_EMULATION : PVH_EMULATION;
-  const domain = createDomain(hv, { id: 1 as Domid, hvm: { isHap: true, emulationFlags }, maxVcpus: o.vcpus ?? 1 });
+  const domain = createDomain(hv, { id: 1 as Domid, hvm: { isHap: o.isHap ?? true, emulationFlags }, maxVcpus: o.vcpus ?? 1 });
   if (domain === null) throw new Error('no memory for the domain');
   const rc = hv.hvm.domainCreated(hv, domain);
   if (rc !== 0) throw new Error(`domainCreated: ${rc}`);

@@ -6,6 +6,7 @@ import type { HvmEvent, HvmPaging } from '../core/hvm-hooks.ts';
 import { INVALID_MFN, type Mfn } from '../core/ids.ts';
 import type { Vcpu } from '../core/vcpu.ts';
 import type { LocalApic } from '../machine/system/ports.ts';
+import type { Shadow } from './shadow.ts';
 
 /** Why a vCPU does not go on although it is not blocked: it waits for a device model. */
 export interface IoWait {
@@ -19,6 +20,16 @@ export class HvmVcpu {
   /** CR0 and CR4 as the guest reads them; the real ones are in the register block. */
   cr0 = 0x6000_0010;
   cr4 = 0;
+  /**
+   * EFER as the guest set it. The real one, in the register block, has what SVM wants, and LME only with LMA where the processor pages
+   * although the guest does not.
+   */
+  efer = 0;
+  /** Under shadow paging the guest's CR3, as halves; else the register block has it. */
+  cr3Lo = 0;
+  cr3Hi = 0;
+  /** Null with EPT or nested paging. */
+  shadow: Shadow | null = null;
   /** More than RIP, RSP and RFLAGS of the register block has changed since the last exit. */
   isDirty = true;
   /** The control structure has been entered on this CPU since it was loaded there (VMRESUME instead of VMLAUNCH). */

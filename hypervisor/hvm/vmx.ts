@@ -21,8 +21,8 @@ import {
 } from '../machine/vmx/exits.ts';
 import { VMCS } from '../machine/vmx/fields.ts';
 import { savePdptes, saveRegisters } from '../machine/vmx/guest-state.ts';
-import { Vmcs } from '../machine/vmx/vmcs.ts';
 import { VM_SUCCEED, type VmResult } from '../machine/vmx/results.ts';
+import { Vmcs } from '../machine/vmx/vmcs.ts';
 import { INVEPT, INVVPID } from '../machine/vmx/vmx.ts';
 import { stateOf } from './domain.ts';
 import * as body from './intercepts.ts';
@@ -133,6 +133,7 @@ export class VmxOps implements VirtOps {
   private construct(h: HvmVcpu, { vmcs, msrBitmap, vpid }: VmxVcpu): void {
     const cpu = this.boot;
     const { tables } = stateOf(h.vcpu.domain);
+    const hap = tables !== null;
     const exact = hasTrueControls(cpu);
     const pin = adjust(cpu, exact ? CAPABILITY.truePin : CAPABILITY.pin, PIN.externalInterruptExiting | PIN.nmiExiting | PIN.virtualNmis);
     const primary = adjust(
@@ -146,17 +147,16 @@ export class VmxOps implements VirtOps {
         PRIMARY.mwaitExiting |
         PRIMARY.monitorExiting |
         PRIMARY.rdpmcExiting |
-        PRIMARY.activateSecondaryControls,
+        PRIMARY.activateSecondaryControls |
+        (hap ? 0 : PRIMARY.invlpgExiting | PRIMARY.cr3LoadExiting | PRIMARY.cr3StoreExiting),
     );
     const secondary = adjust(
       cpu,
       CAPABILITY.secondary,
-      SECONDARY.enableEpt |
-        SECONDARY.enableVpid |
-        SECONDARY.unrestrictedGuest |
+      SECONDARY.enableVpid |
         SECONDARY.enableRdtscp |
-        SECONDARY.enableInvpcid |
-        SECONDARY.enableXsaves,
+        SECONDARY.enableXsaves |
+        (hap ? SECONDARY.enableEpt | SECONDARY.unrestrictedGuest | SECONDARY.enableInvpcid : 0),
     );
     const exit = adjust(
       cpu,
@@ -164,13 +164,13 @@ export class VmxOps implements VirtOps {
       EXIT.saveDebugControls | EXIT.hostAddressSpaceSize | EXIT.saveEfer | EXIT.loadEfer,
     );
     vmcs.write32(VMCS.PIN_BASED_VM_EXEC_CONTROL, pin);
-    vmcs.write32(VMCS.CPU_BASED_VM_EXEC_CONTROL, primary & ~(PRIMARY.cr3LoadExiting | PRIMARY.cr3StoreExiting));
-    vmcs.write32(VMCS.SECONDARY_VM_EXEC_CONTROL, secondary);
+    vmcs.write32(VMCS.CPU_BASED_VM_EXEC_CONTROL, hap ? primary & ~(PRIMARY.cr3LoadExiting | PRIMARY.cr3StoreExiting) : primary);
+    if (primary & PRIMARY.activateSecondaryControls) vmcs.write32(VMCS.SECONDARY_VM_EXEC_CONTROL, secondary);
     vmcs.write32(VMCS.VM_EXIT_CONTROLS, exit);
     vmcs.write32(VMCS.VM_ENTRY_CONTROLS, this.entryControls(false));
-    vmcs.write32(VMCS.EXCEPTION_BITMAP, 1 << EXC.MC);
+    vmcs.write32(VMCS.EXCEPTION_BITMAP, (1 << EXC.MC) | (hap ? 0 : 1 << EXC.PF));
     vmcs.writeLin(VMCS.MSR_BITMAP, msrBitmap * 4096);
-    vmcs.writeLin(VMCS.EPT_POINTER, tables.root * 4096 + EPTP_FLAGS);
+    if (hap) vmcs.writeLin(VMCS.EPT_POINTER, tables.root * 4096 + EPTP_FLAGS);
     vmcs.write32(VMCS.VIRTUAL_PROCESSOR_ID, vpid);
     vmcs.writeLin(VMCS.VMCS_LINK_POINTER, -1);
     vmcs.writeLin(VMCS.CR0_GUEST_HOST_MASK, -1);
@@ -262,7 +262,7 @@ export class VmxOps implements VirtOps {
   }
   flush(h: HvmVcpu, cpu: SystemCpu): void {
     const { vmcs, vpid } = vmxOf(h);
-    cpu.vmx!.invept(INVEPT.singleContext, vmcs.readLin(VMCS.EPT_POINTER));
+    if (h.shadow === null) cpu.vmx!.invept(INVEPT.singleContext, vmcs.readLin(VMCS.EPT_POINTER));
     cpu.vmx!.invvpid(INVVPID.singleContext, vpid, 0 as Lin);
   }
   advance(h: HvmVcpu): void {
@@ -352,9 +352,15 @@ function eptViolation({ hv, h, cpu, vmcs }: ExitContext): void {
   body.nestedFault(hv, h, cpu, gpa, (q & 2) !== 0, (q & 4) !== 0);
 }
 
+function exceptionOrNmi({ hv, h, cpu, vmcs }: ExitContext): void {
+  const vector = vmcs.read32(VMCS.VM_EXIT_INTR_INFO) & 0xff;
+  if (vector === EXC.PF) body.shadowFault(hv, h, cpu, vmcs.readLin(VMCS.EXIT_QUALIFICATION), vmcs.read32(VMCS.VM_EXIT_INTR_ERROR_CODE));
+  else body.crash(hv, h, `unexpected exception ${vector}`);
+}
+
 /** vmx_vmexit_handler(): every exit has its line. */
 const HANDLERS: Readonly<Record<VmxExitName, ExitHandler>> = {
-  EXCEPTION_NMI: ({ hv, h, vmcs }) => body.crash(hv, h, `unexpected exception ${vmcs.read32(VMCS.VM_EXIT_INTR_INFO) & 0xff}`),
+  EXCEPTION_NMI: exceptionOrNmi,
   EXTERNAL_INTERRUPT: nothing,
   TRIPLE_FAULT: ({ hv, h }) => body.tripleFault(hv, h),
   INIT: unexpected('INIT'),
@@ -365,10 +371,7 @@ const HANDLERS: Readonly<Record<VmxExitName, ExitHandler>> = {
   CPUID: ({ hv, h, cpu }) => body.cpuid(hv, h, cpu),
   HLT: ({ hv, h, cpu }) => body.hlt(hv, h, cpu),
   INVD: skip,
-  INVLPG: ({ h }) => {
-    h.needsFlush = true;
-    stateOf(h.vcpu.domain).ops.advance(h);
-  },
+  INVLPG: ({ h, vmcs }) => body.invlpg(h, vmcs.readLin(VMCS.EXIT_QUALIFICATION)),
   RDPMC: ({ h }) => body.inject(h, EXC.GP, 0),
   RDTSC: ({ hv, h, cpu }) => body.emulate(hv, h, cpu),
   VMCALL: ({ hv, h, cpu }) => body.hypercall(hv, h, cpu),

@@ -43,6 +43,9 @@ export class FakeCpu extends Context implements SystemCpu {
   portInput = 0;
   apic: LocalApic | undefined;
   readonly time = undefined;
+  get execMode(): never {
+    throw new Error('the fake CPU decodes nothing by itself');
+  }
   readonly vmx = undefined;
   readonly svm = undefined;
   io: IoPorts = {

@@ -2,6 +2,7 @@
 
 import type { Lin } from '../addresses.ts';
 import type { Cpu, RunExit } from '../cpu-api.ts';
+import type { ExecMode } from '../exec/mode.ts';
 import type { Outside } from '../mmu/physical.ts';
 import type { Svm } from '../svm/svm.ts';
 import type { GuestEvent, NonRoot } from '../virt/non-root.ts';
@@ -28,6 +29,12 @@ export interface ThreadState {
   debugShadow: boolean;
   /** DR6.B bits of the data and I/O breakpoints that the instruction at hand has hit. */
   debugHits: number;
+  /** Of the last #DB: what it reported, and the low half of DR6 before it, for exits that leave DR6 alone (SDM Vol 3C, 28.1). */
+  debugCause: number;
+  dr6Before: number;
+  /** RIP of the instruction that interruptShadow was about, -1 for none, and whether a load of SS was before it: what exits and entries ask. */
+  shadowedRip: number;
+  shadowedBySs: boolean;
   /** Hardware task switches that have passed their commit point. */
   taskSwitches: number;
   /** Set by NMI delivery, cleared by IRET. */
@@ -48,6 +55,10 @@ export const createThreadState = (seed = 1): ThreadState => ({
   interruptShadow: false,
   debugShadow: false,
   debugHits: 0,
+  debugCause: 0,
+  dr6Before: 0,
+  shadowedRip: -1,
+  shadowedBySs: false,
   taskSwitches: 0,
   nmiBlocked: false,
   cpuidFaulting: false,
@@ -99,6 +110,8 @@ export interface SystemCpu extends Cpu {
   /** Asks run() to return this once the instruction at hand is done. Returns true so that handlers can end with it. */
   leave(exit: RunExit): true;
 
+  /** What decoded code depends on now. */
+  readonly execMode: ExecMode;
   /** VT-x and SVM, where the profile has them. */
   readonly vmx: Vmx | undefined;
   readonly svm: Svm | undefined;
