@@ -117,9 +117,12 @@ function saveGuest(vmx: Vmx, vmcs: Vmcs, c: ExitCause): void {
   const hits = thread.debugShadow && thread.debugHits !== 0 ? thread.debugHits | PENDING_DEBUG.enabled : 0;
   vmcs.setHalves(VMCS.GUEST_PENDING_DBG_EXCEPTIONS, hits | (stepping ? PENDING_DEBUG.bs : 0), 0);
   vmcs.write32(VMCS.GUEST_ACTIVITY_STATE, guest.activity);
+  // Before an instruction the shadow is still there; an instruction that exits as a fault would was under it (27.3.4).
+  const wasShadowed = !thread.interruptShadow && thread.shadowedRip === cpu.rip;
+  const bySs = wasShadowed ? thread.shadowedBySs : thread.debugShadow;
   vmcs.write32(
     VMCS.GUEST_INTERRUPTIBILITY_INFO,
-    (thread.interruptShadow ? (thread.debugShadow ? INTERRUPTIBILITY.movSs : INTERRUPTIBILITY.sti) : 0) |
+    (thread.interruptShadow || wasShadowed ? (bySs ? INTERRUPTIBILITY.movSs : INTERRUPTIBILITY.sti) : 0) |
       (thread.nmiBlocked ? INTERRUPTIBILITY.nmi : 0),
   );
   if (guest.pin & PIN.activatePreemptionTimer && controls & EXIT.savePreemptionTimer)
@@ -207,6 +210,7 @@ export function makeExit(vmx: Vmx): true {
     return true;
   }
   thread.interruptShadow = false;
+  thread.shadowedRip = -1;
   thread.debugShadow = false;
   thread.debugHits = 0;
   thread.monitor = undefined;

@@ -319,7 +319,11 @@ export class VmxGuest implements NonRoot {
       const at = cpu.faultAddress;
       c.qLo = at % 0x1_0000_0000;
       c.qHi = Math.floor(at / 0x1_0000_0000);
-    } else if (e.vector === EXC.DB && e.type === EVENT_TYPE.exception) c.qLo = cpu.lo(STATE.dr + 48) & (DR6.B | DR6.BD | DR6.BS);
+    } else if (e.vector === EXC.DB && e.type === EVENT_TYPE.exception) {
+      // DR6 is as it was before: what it would have been told is in the qualification (27.1).
+      c.qLo = cpu.thread.debugCause & (DR6.B | DR6.BD | DR6.BS);
+      cpu.setHalves(STATE.dr + 48, cpu.thread.dr6Before, cpu.hi(STATE.dr + 48));
+    }
     // As in the image that delivery would have pushed: set by faults, but not by #DB.
     if (e.type === EVENT_TYPE.exception && e.vector !== EXC.DB) c.rf = true;
     return this.exit();
@@ -369,6 +373,8 @@ export class VmxGuest implements NonRoot {
   // In the order of Table 6-2 with 25.2 and 25.5: TPR threshold, monitor trap flag, debug traps, preemption timer, NMI window, NMI,
   // interrupt window, interrupt.
   boundary(cpu: SystemCpu, requests: number): boolean {
+    // The instruction that was under a shadow is done: an exit here is not its.
+    if (!cpu.thread.interruptShadow) cpu.thread.shadowedRip = -1;
     if (this.quiet && requests === 0 && cpu.cycles < this.deadline) return false;
     if (this.pendingInit || this.pendingSipi >= 0) return this.signal();
     if (this.pendingTpr) {

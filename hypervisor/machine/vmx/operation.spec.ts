@@ -130,6 +130,7 @@ describe('a host that is code', () => {
     ['VMCLEAR of the VMXON region', `fail ${VM_ERROR.vmclearVmxonPointer}`, (t) => vmclearOp(t, AT.vmxon), (t) => t.on()],
     ['VMCLEAR of the current VMCS, then VMLAUNCH', 'failInvalid', (t) => [...vmclearOp(t, AT.vmcs), ...VMLAUNCH], (t) => t.on()],
     ['VMRESUME of a VMCS that is clear', `fail ${VM_ERROR.vmresumeNotLaunched}`, () => VMRESUME, (t) => t.on()],
+    ['VMLAUNCH after MOV SS', `fail ${VM_ERROR.blockedByMovSs}`, () => [...MOV_EAX(0), 0x8e, 0xd0, ...VMLAUNCH], (t) => t.on()],
     [
       'VMLAUNCH with a control that must be 1',
       `fail ${VM_ERROR.entryControls}`,
@@ -163,6 +164,11 @@ describe('a host that is code', () => {
     expect(outcome(t, code(t))).toBe(result);
   });
 
+  it('may not clear the bits of CR0 and CR4 that VMX operation fixes', () => {
+    // mov rax, cr4; btr eax, 13; mov cr4, rax: #GP
+    const t = new VmxFixture({}, 'code').on();
+    expect(outcome(t, [0x0f, 0x20, 0xe0, 0x0f, 0xba, 0xf0, 13, 0x0f, 0x22, 0xe0])).toBe('exception 13');
+  });
   it('VMWRITE of a read-only field fails where the processor says so', () => {
     const t = new VmxFixture({}, 'code', 'nehalem').on();
     expect(outcome(t, VMWRITE(VMCS.VM_EXIT_REASON))).toBe(`fail ${VM_ERROR.readOnlyField}`);
@@ -206,7 +212,8 @@ describe('VM entry', () => {
   });
 
   it('is refused while MOV SS blocks events', () => {
-    t.cpu.thread.debugShadow = true;
+    t.cpu.thread.shadowedBySs = true;
+    t.cpu.thread.shadowedRip = t.cpu.rip;
     expect(t.vmx.vmlaunch()).toBe(VM_ERROR.blockedByMovSs);
   });
 
@@ -477,6 +484,35 @@ describe('in non-root operation', () => {
     // mov rax, cr0; btr eax, 5 (NE); mov cr0, rax
     t.put(G.code, [0x0f, 0x20, 0xc0, 0x0f, 0xba, 0xf0, 5, 0x0f, 0x22, 0xc0]).put(G.handler + 16 * 13, [HLT]);
     expect([t.enter().name, t.record().rip]).toEqual(['HLT', G.handler + 16 * 13]);
+  });
+
+  it('an exit before the instruction after STI or MOV SS finds them blocking, one after that instruction does not', () => {
+    const blocking = () => t.vmcs.read32(VMCS.GUEST_INTERRUPTIBILITY_INFO);
+    // sti; cpuid
+    t.put(G.code, [0xfb, 0x0f, 0xa2]);
+    expect([t.enter().name, blocking()]).toEqual(['CPUID', 1]);
+    // mov ss, ax; mov eax, [DATA], which EPT refuses; and again, when it does not
+    t.cpu.setReg(RAX, 16n);
+    t.put(G.code, [0x8e, 0xd0, ...LOAD(DATA), HLT]).at(G.code);
+    t.vmcs.write32(VMCS.GUEST_INTERRUPTIBILITY_INFO, 0);
+    t.setEpt(DATA, 0);
+    expect([t.enter().name, blocking()]).toEqual(['EPT_VIOLATION', 2]);
+    t.setEpt(DATA, (AT.guest + DATA) | 0x37);
+    expect([t.enter().name, blocking()]).toEqual(['HLT', 0]);
+    // sti; jmp to itself, with an interrupt window
+    t.primary(PRIMARY.interruptWindowExiting);
+    t.vmcs.writeLin(VMCS.GUEST_RFLAGS, 2);
+    t.put(G.code, [0xfb, 0xeb, 0xfe]).at(G.code);
+    expect([t.enter().name, t.record().rip, blocking()]).toEqual(['PENDING_VIRT_INTR', G.code + 1, 0]);
+  });
+
+  it('#DB that makes an exit leaves DR6 as it was', () => {
+    t.vmcs.write32(VMCS.EXCEPTION_BITMAP, 2);
+    t.vmcs.writeLin(VMCS.GUEST_RFLAGS, 0x102);
+    t.cpu.setHalves(STATE.dr + 48, 0xffff_0ff0, 0);
+    t.put(G.code, [NOP, HLT]);
+    const r = t.enter();
+    expect([r.name, r.rip, r.qualification, t.cpu.u32(STATE.dr + 48)]).toEqual(['EXCEPTION_NMI', G.code + 1, 0x4000n, 0xffff_0ff0]);
   });
 
   it('PAUSE-loop exiting lets single PAUSEs be, and ends a loop of them', () => {

@@ -178,7 +178,8 @@ export class Vmx {
     if (vmcs === undefined) return VM_FAIL_INVALID;
     // A shadow VMCS cannot be entered (30.3).
     if (vmcs.isShadow) return VM_FAIL_INVALID;
-    if (this.cpu.thread.debugShadow) return this.failWith(VM_ERROR.blockedByMovSs);
+    const { thread, rip } = this.cpu;
+    if (thread.shadowedBySs && thread.shadowedRip === rip) return this.failWith(VM_ERROR.blockedByMovSs);
     if (vmcs.launched === isLaunch) return this.failWith(isLaunch ? VM_ERROR.vmlaunchNotClear : VM_ERROR.vmresumeNotLaunched);
     this.entries++;
     const outcome = enterGuest(this, vmcs);
