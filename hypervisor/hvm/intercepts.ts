@@ -1,7 +1,7 @@
 // The bodies of intercepts, the same for VT-x and SVM (xen/arch/x86/hvm/hvm.c). The guest's registers are in the CPU; `advance` of the
 // vendor's operations steps over the instruction. What is wrong with the guest's request is an exception for it.
 
-import { SHUTDOWN_reboot } from '@ringworld/abi';
+import { SHUTDOWN_poweroff, SHUTDOWN_reboot } from '@ringworld/abi';
 import type { Hypervisor } from '../core/hypervisor.ts';
 import { type Gfn, INVALID_MFN } from '../core/ids.ts';
 import type { Lin } from '../machine/addresses.ts';
@@ -79,12 +79,21 @@ export function hlt(hv: Hypervisor, h: HvmVcpu, cpu: SystemCpu): void {
   ops.advance(h);
   if (h.event !== null) return;
   if (!(cpu.u32(STATE.eflags) & EFLAGS.IF)) {
-    // Only an NMI or INIT would wake it: with nobody to send one it is down for good (hvm_hlt: hvm_vcpu_down).
-    if (platform.isNmiPending(h.vcpu)) return;
-    hv.scheduler.block(h.vcpu);
+    if (!platform.isNmiPending(h.vcpu)) vcpuDown(hv, h);
     return;
   }
   if (platform.pendingVector(h.vcpu) < 0) hv.scheduler.block(h.vcpu);
+}
+
+/** hvm_vcpu_down(): a vCPU that sleeps with interrupts off is done; with the last one the domain is powered off. */
+function vcpuDown(hv: Hypervisor, h: HvmVcpu): void {
+  const { vcpu } = h;
+  vcpu.isDown = true;
+  hv.scheduler.sleep(vcpu);
+  if (vcpu.domain.vcpus.every((v) => v.isDown)) {
+    hv.console.xen(`d${vcpu.domain.id}: all CPUs offline -- powering off.`);
+    vcpu.domain.shutdown(SHUTDOWN_poweroff);
+  }
 }
 
 /** VMCALL and VMMCALL. */
