@@ -103,8 +103,17 @@ test.each([
   [`${MINIMAL}memory = 0`, 'guest.cfg:3: memory must be from 1'],
   [`${MINIMAL}memory = [1]`, 'guest.cfg:3: memory must be a single value, not a list'],
   [`${MINIMAL}vcpus=4\nmaxvcpus=2`, 'guest.cfg:4: maxvcpus is 2 and thus less than vcpus (4)'],
-  [`${MINIMAL}type="hvm"`, 'guest.cfg:3: type is "hvm": only PV domains are supported yet'],
-  [`${MINIMAL}builder="hvm"`, 'guest.cfg:3: builder is "hvm"'],
+  [`${MINIMAL}type="vm"`, 'guest.cfg:3: type is of no known kind: "vm" (pv, pvh and hvm are)'],
+  [`${MINIMAL}builder="xl"`, 'guest.cfg:3: builder is of no known kind: "xl"'],
+  [`${MINIMAL}builder="hvm"\ntype="pvh"`, 'guest.cfg:3: builder is "hvm", and type is "pvh"'],
+  ['name="a"\ntype="pvh"', 'guest.cfg: kernel: a PVH domain needs a kernel'],
+  [`${MINIMAL}type="pvh"\nhap=2`, 'guest.cfg:4: hap must be 0 or 1, and is "2"'],
+  [`${MINIMAL}type="pvh"\napic=0`, 'guest.cfg:4: apic is 0: a PVH domain always has its local APICs'],
+  [`${MINIMAL}hvm_vendor="via"`, 'guest.cfg:3: hvm_vendor is no virtualization extension: "via" (there are vmx and svm)'],
+  [`${MINIMAL}type="hvm"\nserial="modem"`, 'guest.cfg:4: serial is no character device: "modem"'],
+  [`${MINIMAL}type="hvm"\nfirmware="ovmf"`, 'guest.cfg:4: firmware is "ovmf": SeaBIOS is all there is'],
+  [`${MINIMAL}type="hvm"\nboot="x"`, 'guest.cfg:4: boot is no order of devices: "x"'],
+  [`${MINIMAL}type="hvm"\nvga="qxl"`, 'guest.cfg:4: vga is no adapter: "qxl"'],
   [`${MINIMAL}on_crash="explode"`, 'guest.cfg:3: on_crash is no known action: "explode"'],
   [`${MINIMAL}uuid="zz"`, 'guest.cfg:3: uuid is not a UUID: "zz"'],
 ])('unusable: %j', (text, message) => {
@@ -116,4 +125,48 @@ test('without a uuid the name decides, so that a run repeats', () => {
   expect(a).toBe(b);
   expect(a).not.toBe(c);
   expect(a).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/);
+});
+
+const PVH = {
+  hap: null,
+  outOfSync: true,
+  acpi: true,
+  apic: true,
+  nestedHvm: false,
+  hpet: false,
+  xenPlatformPci: false,
+  serial: [],
+  firmware: null,
+  boot: 'cda',
+  vga: 'cirrus',
+  videoramMiB: null,
+};
+const HVM = { ...PVH, hpet: true, xenPlatformPci: true };
+test.each([
+  ['', 'pv', null],
+  ['hap=1\nserial="pty"', 'pv', null],
+  ['type="pvh"', 'pvh', PVH],
+  ['type="pvh"\nhap=0\noos=0\nacpi=0', 'pvh', { ...PVH, hap: false, outOfSync: false, acpi: false }],
+  ['type="hvm"', 'hvm', HVM],
+  ['builder="hvm"\nhap=1', 'hvm', { ...HVM, hap: true }],
+  ['type="hvm"\nserial="pty"\nhpet=0\nvga="none"\nboot="d"', 'hvm', { ...HVM, serial: ['pty'], hpet: false, vga: 'none', boot: 'd' }],
+  ['type="hvm"\nserial=["pty","null"]\nfirmware="/boot/bios.bin"', 'hvm', { ...HVM, serial: ['pty', 'null'], firmware: '/boot/bios.bin' }],
+  ['type="hvm"\nbios="seabios"\nstdvga=1\nvideoram=16', 'hvm', { ...HVM, vga: 'stdvga', videoramMiB: 16 }],
+])('a kind of domain and its settings: %j', (text, type, hvm) => {
+  const { config, warnings } = read(`${MINIMAL}${text}`);
+  expect([config.type, config.hvm, warnings]).toEqual([type, hvm, []]);
+});
+
+test('which processor is asked for, in the file or by the command line', () => {
+  expect(read(MINIMAL).config).toMatchObject({ cpuProfile: null, hvmVendor: null });
+  expect(read(`${MINIMAL}cpu_profile="zen"\nhvm_vendor="svm"`).config).toMatchObject({ cpuProfile: 'zen', hvmVendor: 'svm' });
+  expect(read(`${MINIMAL}type="pvh"\nhap=1`, 'hap=0', 'hvm_vendor="vmx"').config).toMatchObject({ hvm: { hap: false }, hvmVendor: 'vmx' });
+});
+
+test('an HVM domain may have no kernel, and settings of devices that a PVH domain does not have are named', () => {
+  expect(read('name="a"\ntype="hvm"').config.kernel).toBe('');
+  expect(read(`${MINIMAL}type="pvh"\nserial="pty"\nnestedhvm=1`).warnings).toEqual([
+    'guest.cfg:4: serial is of no use to a PVH domain, which has no such device: ignored',
+    'guest.cfg:5: nestedhvm is not supported yet: ignored',
+  ]);
 });
