@@ -1,6 +1,5 @@
 // The control area of the VMCB that is running, as VMRUN has read it: software that writes the VMCB meanwhile changes nothing.
 
-import type { Maddr } from '../addresses.ts';
 import type { SvmFeatures } from './features.ts';
 import { NP_ENABLE, V_INTR, VIRT_EXT, VMCB, type Vmcb } from './vmcb.ts';
 
@@ -101,6 +100,3 @@ export function msrpmBit(msr: number): number {
       return -1;
   }
 }
-
-/** Frame of a table at a physical address, for machines where RAM is not all there is. */
-export type Locate = (address: number) => Maddr | -1;

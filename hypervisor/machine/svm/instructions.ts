@@ -10,6 +10,7 @@ import { isLongMode, isProtected, next, nextRip } from '../system/mode.ts';
 import type { SystemCpu } from '../system/ports.ts';
 import { exitGuest } from './exit.ts';
 import { EXIT, type ExitName } from './exits.ts';
+import type { SVM_INSTRUCTIONS } from './intercepts.ts';
 import type { Svm } from './svm.ts';
 
 /** rAX by the address size: a physical address, or INVLPGA's linear one. */
@@ -117,4 +118,4 @@ export const svmHandlers = {
     svm.skinit(((cpu.regLo(RAX) & ~0xffff) >>> 0) as Maddr);
     return true;
   },
-};
+} satisfies Record<keyof typeof SVM_INSTRUCTIONS, (cpu: SystemCpu, d: Decoded) => boolean>;

@@ -3,8 +3,8 @@
 // software interrupts have more to look at: non-root.ts does.
 
 import { RCX, STATE } from '../state.ts';
-import { CR4, EXC } from '../system/bits.ts';
-import { is64, isProtected, isVm86 } from '../system/mode.ts';
+import { CR4 } from '../system/bits.ts';
+import { isProtected } from '../system/mode.ts';
 import type { SystemCpu } from '../system/ports.ts';
 import { EXIT, type ExitName } from './exits.ts';
 
@@ -68,8 +68,4 @@ export const SVM_INSTRUCTIONS = {
   INVLPGA: 'INVLPGA',
 } as const satisfies Record<string, ExitName>;
 
-/** Exceptions that cannot be injected into 64-bit code (APM Vol 2, 15.20). */
-export const NOT_IN_64BIT: ReadonlySet<number> = new Set([EXC.OF, EXC.BR]);
-
-export const isIn64 = (cpu: SystemCpu): boolean => is64(cpu) && !isVm86(cpu);
 export const codeOf = (name: ExitName): number => EXIT[name].code;

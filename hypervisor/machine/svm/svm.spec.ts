@@ -240,7 +240,8 @@ const events: Case[] = [
 ];
 
 function take(c: Case, nested: boolean): Rig {
-  const r = svmRig('zen', nested);
+  // With nested paging, each block is compiled when it is first entered as well.
+  const r = svmRig('zen', nested, nested);
   r.bytes(CODE, c.bytes);
   c.setup?.(r);
   r.intercept(c.code);

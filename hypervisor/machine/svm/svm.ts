@@ -336,6 +336,7 @@ export class Svm {
     state.inGuest = false;
     state.gif = false;
     cpu.thread.interruptShadow = false;
+    cpu.thread.monitor = undefined;
     if (this.host === 'typescript') {
       cpu.setNonRoot(null);
       cpu.leave(RunExit.vmexit);
