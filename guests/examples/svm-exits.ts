@@ -176,7 +176,7 @@ const instructions: readonly Case[] = [
   insn('lldt', 'LDTR_WRITE', (a) => a.lldt(ax), { before: (a) => a.xor(eax, eax) }),
   insn('ltr', 'TR_WRITE', (a) => a.ltr(ax), { before: (a) => a.mov(eax, SELECTOR.tss) }),
   insn('skinit', 'SKINIT', (a) => a.skinit(), { before: (a) => a.mov(eax, A) }),
-  insn('rsm', 'RSM', (a) => a.rsm(), { exit: 0x46, nextRip: false, manual: 'APM Vol 2, 15.9: #UD outside SMM comes first' }),
+  insn('rsm', 'RSM', (a) => a.rsm(), { manual: 'APM Vol 2, 15.9: before #UD outside SMM' }),
 ];
 
 /** Exceptions that come before an intercept of an instruction (15.7): a user may not execute it, so there is nothing to intercept. */
@@ -671,13 +671,13 @@ const events: readonly Case[] = [
   },
   {
     name: 'exitintinfo-error-code',
-    manual: 'APM Vol 2, 15.7.2: the page fault was being delivered when the second fault came, and with both there is #DF',
+    manual: 'APM Vol 2, 15.7.2: a page fault of the stack while an exception with an error code was delivered',
     code: (a) => a.nop(),
-    setup: [put('eventInjection', svmEvent('exception', 14, 4)), put(VMCB_SEGMENT.idtr.limit, 0), put('interceptExceptions', 1 << 8)],
-    exit: SVM_EXIT.EXCEPTION + 8,
-    info1: 0,
-    rip: 'any',
-    during: svmEvent('exception', 14, 4),
+    setup: [put('eventInjection', svmEvent('exception', 13, 0x1234)), put('rsp', NOWHERE + 0x800n), put('interceptExceptions', 1 << 14)],
+    exit: SVM_EXIT.EXCEPTION + 14,
+    info1: 2,
+    info2: NOWHERE + 0x7f8n,
+    during: svmEvent('exception', 13, 0x1234),
   },
   {
     name: 'exitintinfo-int-n',

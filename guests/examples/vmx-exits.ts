@@ -991,13 +991,12 @@ const apic = (name: string, code: Code, qualification: number, more: Partial<Cas
   setup: proc2(PROC2.apicAccesses),
   exit: 'APIC_ACCESS',
   qualification,
-  length: true,
   ...more,
 });
 const apics: readonly Case[] = [
   apic('read', (a) => a.mov(eax, mem32(rbx, { disp: 0x300 })), 0x300),
   apic('write', (a) => a.mov(mem32(rbx, { disp: 0xb0 }), eax), 0xb0 | (1 << 12)),
-  apic('fetch', (a) => a.jmp(rbx), 2 << 12, { rip: 'any', length: false }),
+  apic('fetch', (a) => a.jmp(rbx), 2 << 12, { rip: 'any' }),
   done(
     'apic-tpr-read',
     '30.4.1: with a TPR shadow, a read of VTPR is virtualized',

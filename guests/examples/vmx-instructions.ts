@@ -7,11 +7,13 @@ import { PROC2, VMCS } from '../kit/virt/vmcs.ts';
 import { expectOutcome, high, noteOutcome, OUTCOME } from '../kit/virt/vmx.ts';
 
 type Code = (a: Assembler<64>) => unknown;
-/** The pointer operand of VMCLEAR and its like, made in memory. */
-const pointer =
-  (value: bigint | string, plus = 0): Code =>
-  (a) =>
+/** `code` with this pointer in memory, for VMCLEAR and its like. */
+const withPointer =
+  (value: bigint | string, code: Code, plus = 0): Code =>
+  (a) => {
     a.mov(rax, typeof value === 'string' ? addr(value, plus) : value).mov(at64('gdtr_after'), rax);
+    code(a);
+  };
 const operand = at64('gdtr_after');
 
 interface Case {
@@ -29,12 +31,12 @@ const fail = (error: number): number => OUTCOME.valid | error;
 
 const CASES: readonly Case[] = [
   { name: 'vmcall-in-root', manual: '31.4, error 1', code: (a) => a.vmcall(), outcome: fail(1) },
-  { name: 'vmclear-unaligned', manual: '31.4, error 2', code: (a) => (pointer('vmcs', 8)(a), a.vmclear(operand)), outcome: fail(2) },
-  { name: 'vmclear-beyond-memory', manual: '31.4, error 2', code: (a) => (pointer(1n << 52n)(a), a.vmclear(operand)), outcome: fail(2) },
+  { name: 'vmclear-unaligned', manual: '31.4, error 2', code: withPointer('vmcs', (a) => a.vmclear(operand), 8), outcome: fail(2) },
+  { name: 'vmclear-beyond-memory', manual: '31.4, error 2', code: withPointer(1n << 52n, (a) => a.vmclear(operand)), outcome: fail(2) },
   {
     name: 'vmclear-vmxon-pointer',
     manual: '31.4, error 3',
-    code: (a) => (pointer('vmxon_region')(a), a.vmclear(operand)),
+    code: withPointer('vmxon_region', (a) => a.vmclear(operand)),
     outcome: fail(3),
   },
   {
@@ -45,18 +47,18 @@ const CASES: readonly Case[] = [
     noted: true,
   },
   { name: 'vmresume-clear', manual: '31.4, error 5', code: (a) => a.call('enter_again'), outcome: fail(5), noted: true },
-  { name: 'vmptrld-unaligned', manual: '31.4, error 9', code: (a) => (pointer('vmcs', 8)(a), a.vmptrld(operand)), outcome: fail(9) },
-  { name: 'vmptrld-beyond-memory', manual: '31.4, error 9', code: (a) => (pointer(1n << 52n)(a), a.vmptrld(operand)), outcome: fail(9) },
+  { name: 'vmptrld-unaligned', manual: '31.4, error 9', code: withPointer('vmcs', (a) => a.vmptrld(operand), 8), outcome: fail(9) },
+  { name: 'vmptrld-beyond-memory', manual: '31.4, error 9', code: withPointer(1n << 52n, (a) => a.vmptrld(operand)), outcome: fail(9) },
   {
     name: 'vmptrld-vmxon-pointer',
     manual: '31.4, error 10',
-    code: (a) => (pointer('vmxon_region')(a), a.vmptrld(operand)),
+    code: withPointer('vmxon_region', (a) => a.vmptrld(operand)),
     outcome: fail(10),
   },
   {
     name: 'vmptrld-revision',
     manual: '31.4, error 11',
-    code: (a) => (pointer('guest_stack')(a), a.mov(at64('guest_stack'), 0x7fff_fff0), a.vmptrld(operand)),
+    code: withPointer('guest_stack', (a) => a.mov(at64('guest_stack'), 0x7fff_fff0).vmptrld(operand)),
     outcome: fail(11),
   },
   { name: 'vmread-no-field', manual: '31.4, error 12', code: (a) => a.mov(eax, 0x6bfe).vmread(rcx, rax), outcome: fail(12) },
@@ -74,7 +76,7 @@ const CASES: readonly Case[] = [
     outcome: fail(13),
     setup: [{ op: 'forbid', where: addr('cap_misc'), value: 1 << 29, text: 'VMWRITE to read-only fields' }],
   },
-  { name: 'vmxon-in-root', manual: '31.4, error 15', code: (a) => (pointer('vmxon_region')(a), a.vmxon(operand)), outcome: fail(15) },
+  { name: 'vmxon-in-root', manual: '31.4, error 15', code: withPointer('vmxon_region', (a) => a.vmxon(operand)), outcome: fail(15) },
   {
     name: 'vmlaunch-mov-ss',
     manual: '31.4, error 26',
@@ -117,38 +119,42 @@ const CASES: readonly Case[] = [
   {
     name: 'vmlaunch-no-vmcs',
     manual: '31.3: VMfailInvalid without a current VMCS',
-    code: (a) => (pointer('vmcs')(a), a.vmclear(operand).call('enter')),
+    code: withPointer('vmcs', (a) => a.vmclear(operand).call('enter')),
     outcome: OUTCOME.invalid,
     noted: true,
   },
   {
     name: 'vmread-no-vmcs',
     manual: '31.3',
-    code: (a) => (pointer('vmcs')(a), a.vmclear(operand), a.mov(eax, 0x4402).vmread(rcx, rax)),
+    code: withPointer('vmcs', (a) => a.vmclear(operand).mov(eax, 0x4402).vmread(rcx, rax)),
     outcome: OUTCOME.invalid,
   },
   {
     name: 'vmwrite-no-vmcs',
     manual: '31.3',
-    code: (a) => (pointer('vmcs')(a), a.vmclear(operand), a.mov(eax, 0x4012).vmwrite(rax, rcx)),
+    code: withPointer('vmcs', (a) => a.vmclear(operand).mov(eax, 0x4012).vmwrite(rax, rcx)),
     outcome: OUTCOME.invalid,
   },
   {
     name: 'vmptrst-no-vmcs',
     manual: '31.3, VMPTRST: all ones',
-    code: (a) => (
-      pointer('vmcs')(a), a.vmclear(operand).vmptrst(operand).mov(r8, operand).inc(r8).mov(operand, r8).cmp(r8, r8).test(rsp, rsp)
+    code: withPointer('vmcs', (a) =>
+      a.vmclear(operand).vmptrst(operand).mov(r8, operand).inc(r8).mov(operand, r8).cmp(r8, r8).test(rsp, rsp),
     ),
     outcome: 0,
   },
   {
     name: 'vmptrld-vmptrst',
     manual: '31.3',
-    code: (a) => (
-      pointer('other_vmcs')(a),
-      a.vmclear(operand).vmptrld(operand),
-      a.mov(at64('gdtr_more'), 0).vmptrst(at64('gdtr_more')).lea(rax, at('other_vmcs')),
-      a.sub(at64('gdtr_more'), rax).test(rsp, rsp)
+    code: withPointer('other_vmcs', (a) =>
+      a
+        .vmclear(operand)
+        .vmptrld(operand)
+        .mov(at64('gdtr_more'), 0)
+        .vmptrst(at64('gdtr_more'))
+        .lea(rax, at('other_vmcs'))
+        .sub(at64('gdtr_more'), rax)
+        .test(rsp, rsp),
     ),
     outcome: 0,
   },

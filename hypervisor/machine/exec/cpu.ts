@@ -174,7 +174,9 @@ export class EmulatedCpu extends Context implements SystemCpu {
       // An instruction that was run by itself, or fuel for a while, ends in front of the deadline: whole blocks may follow.
       if (budget !== left) this.cutting = false;
       if (resume && (this.faulted || this.touchesDevice)) this.setU32(STATE.eflags, this.u32(STATE.eflags) | EFLAGS.RF);
-      if (step !== undefined) endStep(this, step, !this.faulted && !this.touchesDevice, this.leaving !== undefined);
+      // An instruction that left or entered a guest is no step of the side it came to (SDM Vol 3C, 25.2).
+      if (step !== undefined && this.nonRoot === guest)
+        endStep(this, step, !this.faulted && !this.touchesDevice, this.leaving !== undefined);
       if (this.touchesDevice) continue;
       if (this.takeFault()) return RunExit.exception;
     }
@@ -276,6 +278,10 @@ export class EmulatedCpu extends Context implements SystemCpu {
     }
     // What a load of SS held back comes with the instruction after it (SDM Vol 3A, 6.8.3).
     const { thread } = this;
+    if (thread.interruptShadow) {
+      thread.shadowedRip = this.rip;
+      thread.shadowedBySs = thread.debugShadow;
+    } else thread.shadowedRip = -1;
     if (!thread.debugShadow) thread.debugHits = 0;
     thread.debugShadow = false;
   }

@@ -19,6 +19,9 @@ const CR0_DEFINED = CR0.PE | CR0.MP | CR0.EM | CR0.TS | CR0.ET | CR0.NE | CR0.WP
 
 const gp0 = (cpu: SystemCpu): false => cpu.fault(EXC.GP, 0);
 
+/** CR0 and CR4 have bits that VMX root operation fixes to 1 (SDM Vol 3C, 24.8); the extension checks what a guest of its own writes. */
+const inVmxRoot = (cpu: SystemCpu): boolean => cpu.nonRoot === null && cpu.vmx !== undefined && cpu.vmx.isOn && cpu.vmx.host === 'code';
+
 /** PAE paging outside IA-32e mode, where page-directory pointers are in registers. */
 const usesPdptes = (cr0: number, cr4: number, efer: number): boolean => (cr0 & CR0.PG) !== 0 && (cr4 & CR4.PAE) !== 0 && !(efer & EFER.LMA);
 
@@ -36,6 +39,7 @@ export function writeCr0(cpu: SystemCpu, value: bigint): boolean {
   const paging = (v & CR0.PG) !== 0;
   if (paging && !(v & CR0.PE)) return gp0(cpu);
   if (v & CR0.NW && !(v & CR0.CD)) return gp0(cpu);
+  if (inVmxRoot(cpu) && ~v & cpu.vmx!.capabilities.cr0Fixed0) return gp0(cpu);
   const cr4 = cpu.lo(STATE.cr4);
   let efer = cpu.lo(STATE.efer);
   const changed = v ^ old;
@@ -108,6 +112,7 @@ const CR4_FLUSHES = CR4.PGE | CR4.PAE | CR4.PSE | CR4.PCIDE | CR4.SMEP | CR4.SMA
 export function writeCr4(cpu: SystemCpu, value: bigint): boolean {
   if (value & ~BigInt(cr4Allowed(cpu.profile))) return gp0(cpu);
   const v = Number(value);
+  if (inVmxRoot(cpu) && ~v & cpu.vmx!.capabilities.cr4Fixed0) return gp0(cpu);
   const old = cpu.lo(STATE.cr4);
   const changed = v ^ old;
   if (isLongMode(cpu) && !(v & CR4.PAE)) return gp0(cpu);

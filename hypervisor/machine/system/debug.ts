@@ -65,8 +65,10 @@ export function matchIo(c: Context, port: number, size: number): number {
 }
 
 /** Adds to DR6 what a #DB reports; B bits of breakpoints that did not fire are cleared. The hypervisor or handler clears the rest. */
-export function recordDebug(c: Context, bits: number): void {
+export function recordDebug(c: SystemCpu, bits: number): void {
   const old = c.lo(drOffset(6));
+  c.thread.debugCause = bits;
+  c.thread.dr6Before = old;
   c.setHalves(drOffset(6), (old & ~DR6.B) | bits | DR6_FIXED, 0);
 }
 

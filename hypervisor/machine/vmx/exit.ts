@@ -120,6 +120,7 @@ function saveGuest(vmx: Vmx, vmcs: Vmcs, c: ExitCause): void {
   // Before an instruction the shadow is still there; an instruction that exits as a fault would was under it (27.3.4).
   const wasShadowed = !thread.interruptShadow && thread.shadowedRip === cpu.rip;
   const bySs = wasShadowed ? thread.shadowedBySs : thread.debugShadow;
+  thread.shadowedRip = -1;
   vmcs.write32(
     VMCS.GUEST_INTERRUPTIBILITY_INFO,
     (thread.interruptShadow || wasShadowed ? (bySs ? INTERRUPTIBILITY.movSs : INTERRUPTIBILITY.sti) : 0) |
