@@ -125,54 +125,71 @@ export class EventChannels {
 
   /** Says whether virtual time stands: no further event is delivered then, until resume(). Else what follows would depend on the host. */
   isPaused: () => boolean = () => false;
-  /** What is left of an upcall that had to stop. */
-  private rest: Iterator<void> | null = null;
-
   /** Goes on with an upcall where it stopped. */
   resume(): void {
-    const { rest } = this;
-    this.rest = null;
-    if (rest !== null) this.deliverAll(rest);
+    if (!this.isStopped) return;
+    this.isStopped = false;
+    this.deliverAll();
   }
 
   private upcall(vcpu: number): void {
     // The one that stopped will look again at what is pending.
-    if (this.rest !== null) return;
+    if (this.isStopped) return;
     this.observer.count('upcall');
-    this.deliverAll(this.pending(vcpu));
+    this.info = vcpu * VCPU_INFO_SIZE;
+    this.deliverAll();
   }
 
-  private deliverAll(events: Iterator<void>): void {
-    while (events.next().done !== true) {
+  // Where the upcall is: plain numbers, so that it can stop after any event and go on later as if nothing had been.
+  private isStopped = false;
+  /** Offset of the vCPU's vcpu_info. */
+  private info = 0;
+  /** Words of the selector that are left, of its low half (then `highWords` comes) or its high one. */
+  private words = 0;
+  private highWords = 0;
+  private isHigh = true;
+  /** Offset of the 32 ports at hand, and those of them that are left. */
+  private at = 4;
+  private bits = 0;
+
+  private deliverAll(): void {
+    while (this.findNext()) {
+      const { bits } = this;
+      this.bits = bits & (bits - 1);
+      this.deliver(evtchnPort(this.at * 8 + lowestBit(bits)));
       if (!this.isPaused()) continue;
-      this.rest = events;
+      this.isStopped = true;
       return;
     }
   }
 
-  /** Delivers one event at a time. */
-  private *pending(vcpu: number): Generator<void> {
-    const info = vcpu * VCPU_INFO_SIZE;
+  /** Finds a port that is pending; false when there is none. */
+  private findNext(): boolean {
     const { shared } = this;
-    // A handler may make further events pending; they are served before this ends.
-    while (shared.u8(info + UPCALL_PENDING) !== 0) {
-      // First this flag, then the selector: an event that comes between sets both again.
-      shared.setU8(info + UPCALL_PENDING, 0);
-      const selector = [shared.u32(info + PENDING_SEL), shared.u32(info + PENDING_SEL + 4)] as const;
-      shared.setU32(info + PENDING_SEL, 0);
-      shared.setU32(info + PENDING_SEL + 4, 0);
-      for (const half of [0, 1] as const)
-        for (let words = selector[half]; words !== 0; words &= words - 1) {
-          const word = half * 32 + lowestBit(words);
-          for (const at of [word * 8, word * 8 + 4]) {
-            const ready = shared.u32(PENDING + at) & ~shared.u32(MASK + at);
-            for (let bits = ready; bits !== 0; bits &= bits - 1) {
-              this.deliver(evtchnPort(at * 8 + lowestBit(bits)));
-              yield;
-            }
-          }
-        }
+    while (this.bits === 0) {
+      if ((this.at & 4) === 0) this.at += 4;
+      else if (this.words !== 0) {
+        this.at = ((this.isHigh ? 32 : 0) + lowestBit(this.words)) * 8;
+        this.words &= this.words - 1;
+      } else if (!this.isHigh) {
+        this.isHigh = true;
+        this.words = this.highWords;
+        continue;
+      } else {
+        // A handler may have made further events pending; they are served before this ends.
+        if (shared.u8(this.info + UPCALL_PENDING) === 0) return false;
+        // First this flag, then the selector: an event that comes between sets both again.
+        shared.setU8(this.info + UPCALL_PENDING, 0);
+        this.words = shared.u32(this.info + PENDING_SEL);
+        this.highWords = shared.u32(this.info + PENDING_SEL + 4);
+        shared.setU32(this.info + PENDING_SEL, 0);
+        shared.setU32(this.info + PENDING_SEL + 4, 0);
+        this.isHigh = false;
+        continue;
+      }
+      this.bits = shared.u32(PENDING + this.at) & ~shared.u32(MASK + this.at);
     }
+    return true;
   }
 
   private deliver(port: EvtchnPort): void {
