@@ -9,14 +9,14 @@ export type InfoKind =
   | 'zero'
   /** D. Bit 63: the instruction was MOV CR (not CLTS, LMSW, SMSW); bits 3:0: its general register (APM Vol 2, 15.8.1). */
   | 'movCr'
-  /** D. Bits 3:0: the general register of a MOV DR (15.8.2). */
+  /** D. Bits 3:0: the general register of a MOV DR (15.8.1). */
   | 'movDr'
   | 'errorCode'
   /** Of a page fault: the linear address (15.12.15). */
   | 'faultAddress'
-  /** D. Vector of INT n (15.33). */
+  /** D. Vector of INT n (15.8.2). */
   | 'vector'
-  /** D. Linear address of INVLPG or INVLPGA. */
+  /** D. Linear address of INVLPG or INVLPGA (15.8.3). */
   | 'linear'
   /** IOIO (15.10.2): what the access is. */
   | 'io'
@@ -113,7 +113,7 @@ export type ExitName = keyof typeof EXIT;
 export const VMEXIT_INVALID = -1;
 
 const cr = (base: number): ExitFact => exit(base, '15.8.1', 'movCr');
-const dr = (base: number): ExitFact => exit(base, '15.8.2', 'movDr');
+const dr = (base: number): ExitFact => exit(base, '15.8.1', 'movDr');
 const FAMILIES: Readonly<Record<keyof typeof FAMILY, ExitFact>> = {
   CR_READ: cr(FAMILY.CR_READ),
   CR_WRITE: cr(FAMILY.CR_WRITE),

@@ -258,7 +258,7 @@ function mwait(g: SvmGuest, cpu: SystemCpu, d: Decoded): boolean {
   return always && g.instructionExit(cpu, d, EXIT.MWAIT.code, armed ? 1 : 0, 0);
 }
 
-/** With decode assists the linear address, also one that is not canonical (15.8.4). */
+/** With decode assists the linear address, also one that is not canonical (15.8.3). */
 function invlpg(g: SvmGuest, cpu: SystemCpu, d: Decoded): boolean {
   const m = d.operands[0];
   if (!g.svm.controls.isIntercepted(EXIT.INVLPG.code) || !isMem(m)) return false;

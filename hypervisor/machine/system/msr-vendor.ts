@@ -147,7 +147,7 @@ function writeVmCr(cpu: SystemCpu, v: bigint): boolean {
   msrs.set(MSR_AMD.VM_CR, old & LOCK ? (v & ~SVMDIS_LOCKED) | (old & SVMDIS_LOCKED) : v);
   return true;
 }
-/** SVM_KEY reads as zero. Written while VM_CR is not locked it is the key; written later, a match that is not zero unlocks (15.30.5). */
+/** SVM_KEY reads as zero. Written while VM_CR is not locked it is the key; written later, a match that is not zero unlocks (15.31). */
 function writeSvmKey(cpu: SystemCpu, v: bigint): boolean {
   const { msrs } = cpu.thread;
   const vmCr = msrs.get(MSR_AMD.VM_CR) ?? 0n;
