@@ -20,7 +20,9 @@ export interface ExitFacts<N extends number, Q extends Bits, L extends boolean, 
   readonly reason: N;
   readonly sdm: string;
   readonly qualification: Q;
-  /** VM-exit instruction length is that of an instruction that the exit came before (for 'sometimes' see the SDM, 27.2.5). */
+  /** What the qualification is where it is one number and no bits. */
+  readonly whole: 'displacement' | 'linearAddress' | undefined;
+  /** VM-exit instruction length may mean something: for events and task switches only some come with an instruction (27.2.5). */
   readonly instructionLength: L;
   readonly fields: readonly F[];
 }
@@ -33,20 +35,21 @@ const exit = <
   const F extends InformationField = never,
 >(
   reason: N,
-  d: { sdm: string; qualification?: Q; instructionLength?: L; fields?: readonly F[] } = { sdm: 'Vol 3D, appendix C' },
+  d: { sdm: string; qualification?: Q; whole?: 'displacement' | 'linearAddress'; instructionLength?: L; fields?: readonly F[] } = {
+    sdm: 'Vol 3D, appendix C',
+  },
 ): ExitFacts<N, Q, L, F> => ({
   reason,
   sdm: d.sdm,
   qualification: (d.qualification ?? {}) as Q,
+  whole: d.whole,
   instructionLength: (d.instructionLength ?? false) as L,
   fields: d.fields ?? [],
 });
 const instruction = <const N extends number>(reason: N) => exit(reason, { sdm: 'Vol 3C, 25.1.2 and 25.1.3', instructionLength: true });
 /** Instructions with a memory operand, whose displacement is the qualification. */
 const withOperand = <const N extends number>(reason: N) =>
-  exit(reason, { sdm: 'Vol 3C, Table 27-9 and on', instructionLength: true, fields: ['instruction'], qualification: DISPLACEMENT });
-/** The displacement is a whole number, not bits: exits with it are told by their instruction information. */
-const DISPLACEMENT = {} as const;
+  exit(reason, { sdm: 'Vol 3C, Table 27-9 and on', instructionLength: true, fields: ['instruction'], whole: 'displacement' });
 /** An NMI that IRET had just unblocked (bit 12) is blocked again by software before it resumes the guest. */
 const NMI_UNBLOCKING = { nmiUnblockedByIret: 12 } as const;
 
@@ -71,7 +74,7 @@ export const VMX_EXIT = {
   CPUID: instruction(10),
   HLT: instruction(12),
   INVD: instruction(13),
-  INVLPG: instruction(14),
+  INVLPG: exit(14, { sdm: 'Vol 3C, 27.2.1', instructionLength: true, whole: 'linearAddress' }),
   RDPMC: instruction(15),
   RDTSC: instruction(16),
   VMCALL: instruction(18),

@@ -52,7 +52,7 @@ function mutate(t: VmxFixture, r: (below: number) => number): void {
 
 it.each(['typescript', 'code'] as const)('no VMCS and no guest code can do more than fail, with a host in %s', (host) => {
   const counts = new Map<string, number>();
-  for (let seed = 1; seed <= 300; seed++) {
+  for (let seed = 1; seed <= 150; seed++) {
     const r = random(seed * 0x9e3779b1);
     const t = new VmxFixture({ engine: 'interp' }, host).on();
     // A host that is code is in 64-bit mode; what it does after an exit does not matter here.
@@ -83,6 +83,6 @@ it.each(['typescript', 'code'] as const)('no VMCS and no guest code can do more 
     expect(t.vmx.vmlaunch()).toBe(VM_FAIL_INVALID);
   }
   // Of both there must be many, or the test looks at one side only.
-  expect(counts.get('entered')).toBeGreaterThan(150);
-  expect(counts.get('failed')).toBeGreaterThan(60);
+  expect(counts.get('entered')).toBeGreaterThan(75);
+  expect(counts.get('failed')).toBeGreaterThan(30);
 });

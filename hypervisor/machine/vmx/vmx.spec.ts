@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest';
 import type { Maddr } from '../addresses.ts';
 import { RAX, RBX, RCX, RDX, STATE } from '../state.ts';
 import { PIN, PRIMARY, SECONDARY } from './controls.ts';
+import { dumpVmcs } from './dump.ts';
 import type { VmxExitName } from './exits.ts';
 import { VMCS } from './fields.ts';
 import { AT, type ExitRecord, G, VmxFixture } from './guest.fixture.ts';
@@ -674,4 +675,16 @@ describe.each(ENGINES)('a 64-bit guest with $engine', (engine) => {
       after?.(t);
     });
   });
+});
+
+it('a VMCS can be read as text: names of controls, of the exit, and what qualifies it', () => {
+  const t = new VmxFixture({ engine: 'interp' }).on();
+  ept(DATA, 0x31)(t);
+  t.put(G.code, [...STORE(DATA + 0x10), HLT]).enter();
+  const lines = dumpVmcs(t.vmcs, t.vmx.capabilities.fields).map((l) => l.replace(/ +/g, ' '));
+  expect(lines).toContain('SECONDARY_VM_EXEC_CONTROL 0x2 enableEpt');
+  expect(lines).toContain('VM_EXIT_REASON 0x30 EPT_VIOLATION');
+  expect(lines).toContain('EXIT_QUALIFICATION 0x18a write readable glaValid isFinal');
+  expect(lines).toContain(`GUEST_PHYSICAL_ADDRESS 0x${(DATA + 0x10).toString(16)}`);
+  expect(lines.some((l) => l.startsWith('HOST_IA32'))).toBe(false);
 });
