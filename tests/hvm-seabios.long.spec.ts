@@ -1,0 +1,164 @@
+// Debian's SeaBIOS in an HVM domain, with nothing but ioreqs between it and dom0's device model: it finds its tables and its disk, and starts a
+// boot sector, which writes to the screen through the BIOS and to COM1 directly.
+import { existsSync, readFileSync } from 'node:fs';
+import { type Domid, domid, hvm_hw_cpu } from '@ringworld/abi';
+import { describe, expect, it } from 'vitest';
+import { DomainConsole } from '../dom0/consoled/index.ts';
+import { startDeviceModel } from '../dom0/devicemodel/index.ts';
+import { Dom0 } from '../dom0/kernel/dom0.ts';
+import { latencyModel } from '../dom0/storage/latency.ts';
+import { RawStore } from '../dom0/storage/raw-store.ts';
+import { MemoryFile } from '../dom0/storage/testing.ts';
+import { Network } from '../dom0/switch/network.ts';
+import { loadFirmware } from '../dom0/toolstack/hvm-loader.ts';
+import { createPlatform, hvmAcpi } from '../dom0/xl/device-model-parts.ts';
+import { createDomain, createVcpu } from '../hypervisor/core/domain-create.ts';
+import { unpauseDomain } from '../hypervisor/core/domain-shutdown.ts';
+import type { Gfn } from '../hypervisor/core/ids.ts';
+import { P2M_TYPES } from '../hypervisor/core/p2m.ts';
+import { stateOf } from '../hypervisor/hvm/domain.ts';
+import { IoreqPort } from '../hypervisor/hvm/ioreq-port.ts';
+import { HVM_EMULATION } from '../hypervisor/hvm/platform/index.ts';
+import { createDom0, createHypervisor, createMachine } from '../hypervisor/index.ts';
+
+const MIB = 2 ** 20;
+const RAM = 64 * MIB;
+const DOM0_PAGES = 2048;
+const BIOS = '/usr/share/seabios/bios-256k.bin';
+const VIDEO_BIOS = '/usr/share/seabios/vgabios-stdvga.bin';
+const TEXT = 'Hello from sector 0\n';
+
+/** Prints the text behind it through INT 10h and to COM1, and sleeps. */
+function bootSector(): Uint8Array {
+  const sector = new Uint8Array(512);
+  const code = [
+    ...[0x31, 0xc0, 0x8e, 0xd8], // xor ax, ax; mov ds, ax
+    ...[0xbe, 0x40, 0x7c], // mov si, 0x7c40
+    0xac, // lodsb
+    ...[0x84, 0xc0, 0x74, 0x0c], // test al, al; jz sleep
+    ...[0xb4, 0x0e, 0x31, 0xdb, 0xcd, 0x10], // mov ah, 0x0e; xor bx, bx; int 0x10
+    ...[0xba, 0xf8, 0x03, 0xee], // mov dx, 0x3f8; out dx, al
+    ...[0xeb, 0xef], // jmp lodsb
+    ...[0xfa, 0xf4, 0xeb, 0xfd], // sleep: cli; hlt; jmp hlt
+  ];
+  sector.set(code);
+  sector.set(new TextEncoder().encode(TEXT), 0x40);
+  sector.set([0x55, 0xaa], 510);
+  return sector;
+}
+
+function build(profile: string, isHap: boolean) {
+  const hv = createHypervisor({ machine: createMachine({ ramBytes: 160 * MIB, cpus: 1, profile, engine: 'jit' }) });
+  const dom0 = new Dom0(createDom0(hv, { pages: DOM0_PAGES }).port, DOM0_PAGES);
+  const domain = createDomain(hv, { id: 1 as Domid, hvm: { isHap, emulationFlags: HVM_EMULATION }, maxVcpus: 1 })!;
+  if (hv.hvm.domainCreated(hv, domain) !== 0) throw new Error('domainCreated');
+  for (let gfn = 0; gfn < RAM / 4096; gfn++) {
+    // The VGA's window is no memory.
+    if (gfn >= 0xa0 && gfn < 0xc0) continue;
+    const mfn = hv.frames.alloc(0);
+    if (hv.frames.assign(domain, mfn) !== 0) throw new Error('no memory');
+    domain.p2m.set(gfn as Gfn, mfn, P2M_TYPES.ram_rw);
+    hv.frames.m2p.set(mfn, gfn, 0);
+  }
+  if (createVcpu(hv, domain, 0) !== 0) throw new Error('createVcpu');
+  const { io, platform } = stateOf(domain);
+  io.deviceModel ??= new IoreqPort(hv, domain);
+  // HVM_PARAM_ACPI_IOPORTS_LOCATION: where the tables say.
+  platform.pm?.moveTo(1);
+  return { hv, dom0, domain };
+}
+
+function powerOn(profile: string, isHap: boolean) {
+  const { hv, dom0, domain } = build(profile, isHap);
+  const disk = new Uint8Array(MIB);
+  disk.set(bootSector());
+  const consoles: DomainConsole[] = [];
+  const model = startDeviceModel(
+    dom0,
+    domid(1),
+    {
+      vcpus: 1,
+      ramBelow4G: RAM,
+      ramAbove4G: 0,
+      disks: [{ unit: 0, kind: 'disk', store: new RawStore(new MemoryFile(disk), latencyModel('ideal', 2048)!), isReadonly: false }],
+      nics: [{ mac: Uint8Array.of(0, 0x16, 0x3e, 1, 2, 3), bridge: 'xenbr0', name: 'vif1.0-emu' }],
+      boot: 'c',
+      hasSerial: true,
+      serialSink: null,
+      hasPlatformPci: true,
+      videoBios: new Uint8Array(readFileSync(VIDEO_BIOS)),
+      epoch: 1_767_225_600,
+      log: () => {},
+    },
+    {
+      createPlatform,
+      attachPort: new Network(dom0.timers, dom0.observer).attach,
+      consoled: {
+        attach: (_dom, _devid, _name, channel, sink) => {
+          const console = new DomainConsole(channel, sink);
+          consoles.push(console);
+          return console;
+        },
+      },
+    },
+  );
+  const { entry } = loadFirmware(
+    { vcpus: 1, ramBelow4G: RAM, ramAbove4G: 0, uuid: new Uint8Array(16), xenVersion: '4.17', cpuSignature: 0x50654, cpuFeatures: 0x201 },
+    { bios: new Uint8Array(readFileSync(BIOS)), acpi: hvmAcpi(1) },
+    (at, bytes) => model.memory.fill(at, bytes),
+    model.pciAccess,
+  );
+  const data = Object.fromEntries(
+    ['ds', 'es', 'fs', 'gs', 'ss'].flatMap((n) => [
+      [`${n}_limit`, 0xffff],
+      [`${n}_arbytes`, 0x93],
+    ]),
+  );
+  const vcpu = domain.vcpus[0]!;
+  const state = {
+    ...hvm_hw_cpu.read(new DataView(new ArrayBuffer(4096)), 0, 'x86_64'),
+    ...data,
+    ...{ cr0: 0x10n, rip: BigInt(entry.ip), rflags: 2n, dr6: 0xffff_0ff0n, dr7: 0x400n, idtr_limit: 0x3ff },
+    ...{ cs_sel: entry.selector, cs_base: BigInt(entry.base), cs_limit: 0xffff, cs_arbytes: 0x9b },
+    ...{ tr_limit: 0x67, tr_arbytes: 0x8b, ldtr_arbytes: 0x82 },
+  };
+  if (hv.hvm.loadCpu(hv, vcpu, state) !== 0) throw new Error('loadCpu');
+  vcpu.isInitialised = true;
+  vcpu.isDown = false;
+  unpauseDomain(hv, domain);
+  return { hv, domain, model, serial: () => new TextDecoder().decode(consoles[0]!.scrollback()) };
+}
+
+describe.skipIf(!existsSync(BIOS) || !existsSync(VIDEO_BIOS))('SeaBIOS', () => {
+  // VT-x without EPT cannot run real mode by itself: those are for the hypervisor's emulation of it.
+  it.each([
+    ['VT-x with EPT', 'skylake-sp', true],
+    ['SVM with nested paging', 'zen', true],
+    ['SVM with shadow paging', 'zen', false],
+  ] as const)('starts a boot sector from the IDE disk on %s', { timeout: 600_000 }, async (_what, profile, isHap) => {
+    const t = powerOn(profile, isHap);
+    // Five virtual seconds: half of them the BIOS waits for a key.
+    for (let slice = 0; slice < 525 && !t.serial().includes('\n') && t.domain.crashReason === null; slice++) {
+      t.hv.run({ untilCycles: t.hv.baseCycles + 20_000_000 });
+      await new Promise((done) => setImmediate(done));
+    }
+    expect(t.domain.crashReason).toBeNull();
+    expect(t.serial()).toBe(TEXT);
+    expect(t.model.platform.screenText()?.filter((line) => line !== '')).toEqual([
+      expect.stringContaining('SeaBIOS'),
+      'Press ESC for boot menu.',
+      'Booting from Hard Disk...',
+      TEXT.trim(),
+    ]);
+    const log = t.hv.console.text();
+    for (const said of [
+      'Found Xen hypervisor signature',
+      'xen: copy e820',
+      'Copying ACPI RSDP',
+      'Copying SMBIOS',
+      'Copying MPTABLE',
+      'ioport 0xb008',
+    ])
+      expect(log).toContain(said);
+  });
+});
