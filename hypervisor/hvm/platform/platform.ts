@@ -164,7 +164,8 @@ export class Platform {
     const apic = this.localApic(vcpu);
     if (apic.requests === 0) return -1;
     if (apic.external) return this.pic!.peek();
-    return apic.isEnabled ? apic.deliverable || -1 : -1;
+    // As in Xen, one that is disabled by software delivers nothing (vlapic_has_pending_irq).
+    return apic.takesFixed ? apic.deliverable || -1 : -1;
   }
   /** INTA (hvm_vcpu_ack_pending_irq): the interrupt is delivered. -1: there is none any more. */
   acknowledge(vcpu: Vcpu): number {

@@ -9,7 +9,6 @@ import type { CallbackVia } from '../../core/hvm-domain.ts';
 import type { Hypervisor } from '../../core/hypervisor.ts';
 import { isUpcallPending } from '../../core/shared-info.ts';
 import type { Vcpu } from '../../core/vcpu.ts';
-import { DELIVERY } from '../../machine/devices/apic-message.ts';
 import type { Lapic } from '../../machine/devices/lapic.ts';
 import { type InterruptLines, NR_GSIS } from './lines.ts';
 
@@ -50,7 +49,8 @@ export class Upcalls {
   /** evtchn_upcall_pending of a vCPU was set, or its upcall vector (hvm_assert_evtchn_irq). */
   pendingChanged(vcpu: Vcpu): void {
     const vector = vcpu.hvm?.upcallVector ?? 0;
-    if (vector !== 0) this.vlapics[vcpu.id]!.accept({ destination: 0, logical: false, delivery: DELIVERY.fixed, vector, level: false });
+    // A kernel sets its vector before it has enabled its vlapic, and may have an event pending by then.
+    if (vector !== 0) this.vlapics[vcpu.id]!.hold(vector);
     else if (this.state.via.type === 'vector') this.hv.kick(vcpu);
     else if (vcpu.id === 0) this.follow(vcpu);
   }

@@ -229,6 +229,15 @@ export class Lapic implements LocalApic, MemoryDevice {
       // SMI: there is no system-management mode. ExtINT: the 8259s come in at LINT0 alone.
     }
   }
+  /**
+   * An edge-triggered request that comes by no message: a hypervisor's own (Xen's vlapic_set_irq()). Kept even while the APIC is disabled by
+   * software, since nobody would repeat it.
+   */
+  hold(vector: number): void {
+    set(this.state.irr, vector);
+    clear(this.state.tmr, vector);
+    this.update();
+  }
   private request(vector: number, level: boolean): void {
     const s = this.state;
     if (!this.takesFixed) return;
