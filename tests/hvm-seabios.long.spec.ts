@@ -1,7 +1,7 @@
 // Debian's SeaBIOS in an HVM domain, with nothing but ioreqs between it and dom0's device model: it finds its tables and its disk, and starts a
 // boot sector, which writes to the screen through the BIOS and to COM1 directly.
 import { existsSync, readFileSync } from 'node:fs';
-import { type Domid, domid, hvm_hw_cpu } from '@ringworld/abi';
+import { type Domid, domid } from '@ringworld/abi';
 import { describe, expect, it } from 'vitest';
 import { DomainConsole } from '../dom0/consoled/index.ts';
 import { startDeviceModel } from '../dom0/devicemodel/index.ts';
@@ -10,6 +10,7 @@ import { latencyModel } from '../dom0/storage/latency.ts';
 import { RawStore } from '../dom0/storage/raw-store.ts';
 import { MemoryFile } from '../dom0/storage/testing.ts';
 import { Network } from '../dom0/switch/network.ts';
+import { realModeRegisters } from '../dom0/toolstack/hvm-devices.ts';
 import { loadFirmware } from '../dom0/toolstack/hvm-loader.ts';
 import { createPlatform, hvmAcpi } from '../dom0/xl/device-model-parts.ts';
 import { createDomain, createVcpu } from '../hypervisor/core/domain-create.ts';
@@ -108,21 +109,8 @@ function powerOn(profile: string, isHap: boolean) {
     (at, bytes) => model.memory.fill(at, bytes),
     model.pciAccess,
   );
-  const data = Object.fromEntries(
-    ['ds', 'es', 'fs', 'gs', 'ss'].flatMap((n) => [
-      [`${n}_limit`, 0xffff],
-      [`${n}_arbytes`, 0x93],
-    ]),
-  );
   const vcpu = domain.vcpus[0]!;
-  const state = {
-    ...hvm_hw_cpu.read(new DataView(new ArrayBuffer(4096)), 0, 'x86_64'),
-    ...data,
-    ...{ cr0: 0x10n, rip: BigInt(entry.ip), rflags: 2n, dr6: 0xffff_0ff0n, dr7: 0x400n, idtr_limit: 0x3ff },
-    ...{ cs_sel: entry.selector, cs_base: BigInt(entry.base), cs_limit: 0xffff, cs_arbytes: 0x9b },
-    ...{ tr_limit: 0x67, tr_arbytes: 0x8b, ldtr_arbytes: 0x82 },
-  };
-  if (hv.hvm.loadCpu(hv, vcpu, state) !== 0) throw new Error('loadCpu');
+  if (hv.hvm.loadCpu(hv, vcpu, realModeRegisters(entry)) !== 0) throw new Error('loadCpu');
   vcpu.isInitialised = true;
   vcpu.isDown = false;
   unpauseDomain(hv, domain);
