@@ -30,6 +30,9 @@ export const EPTP = { memoryType: 7, walkLengthShift: 3, walkLength: 0x38, acces
 /** In place of the root's frame number where there is no EPT. */
 export const EPT_POINTER_NONE = -1;
 
+/** Offset of the task-priority register in the APIC's pages. */
+export const VTPR = 0x80;
+
 /** What of a processor's capabilities (capabilities.ts) matters to a walk; `ept` has bits of EPT_CAP. */
 export interface EptFeatures {
   readonly physicalBits: number;
@@ -76,6 +79,11 @@ export class Ept implements SecondLevel {
   /** There is no EPT: addresses stay as they are, but for the APIC-access page. */
   private isIdentity = false;
   private apicPage = -1;
+  /**
+   * Physical address of the virtual-APIC page while one instruction may reach the virtual TPR through the APIC-access page (29.4.2 and
+   * 29.4.3), -1 otherwise. Who sets it sees to it that the translation does not outlive the instruction.
+   */
+  tprPage = -1;
   private marks = false;
   private log = -1;
   private logIndex: PmlIndex | undefined;
@@ -92,7 +100,7 @@ export class Ept implements SecondLevel {
 
   /**
    * Takes an EPT pointer, given as halves, the address of the page-modification log and that of the APIC-access page, each -1 for none.
-   * Accesses to the APIC-access page are refused, all of them: none is virtualized here (29.4).
+   * Accesses to the APIC-access page are refused, but for tprPage.
    */
   use(lo: number, hi: number, log: number, logIndex: PmlIndex | undefined, apicPage: number): void {
     this.isIdentity = false;
@@ -167,6 +175,12 @@ export class Ept implements SecondLevel {
     return physical - (physical % 4096) === this.apicPage;
   }
   private apicAccess(gpa: number, access: number, lin: Lin | undefined, isTable: boolean, update: boolean): number {
+    if (this.tprPage >= 0 && !isTable && !(access & PF.fetch) && gpa % 4096 === VTPR) {
+      this.writable = (access & PF.write) !== 0;
+      this.executable = false;
+      this.shift = 12;
+      return this.tprPage + VTPR;
+    }
     if (!update) return -1;
     this.note('apicAccess', gpa, lin);
     this.qualification = gpa % 4096;

@@ -14,7 +14,7 @@ import { REQUEST, type SystemCpu } from '../system/ports.ts';
 import { EVENT_TYPE, type GuestEvent, type NonRoot, type SecondLevel, TRAPPED } from '../virt/non-root.ts';
 import { ACTIVITY } from './capabilities.ts';
 import { EXIT, PIN, PRIMARY, SECONDARY } from './controls.ts';
-import { EPT_POINTER_NONE, type EptFault, type PmlIndex } from './ept.ts';
+import { EPT_POINTER_NONE, type EptFault, type PmlIndex, VTPR } from './ept.ts';
 import { type ExitCause, interruptionOf, isSoftware, makeExit, PENDING_DEBUG } from './exit.ts';
 import { INTERRUPTION_TYPE_SHIFT, INTERRUPTION_VALID, TASK_SWITCH_SOURCE, VMX_EXIT, type VmxExitName } from './exits.ts';
 import { VMCS } from './fields.ts';
@@ -24,8 +24,6 @@ import type { Vmcs } from './vmcs.ts';
 import type { Vmx } from './vmx.ts';
 
 const NEVER = Number.POSITIVE_INFINITY;
-/** Offset of the task-priority register in the virtual-APIC page. */
-const VTPR = 0x80;
 
 export class VmxGuest implements NonRoot {
   readonly vmx: Vmx;
@@ -74,6 +72,9 @@ export class VmxGuest implements NonRoot {
   private pendingDebug = 0;
   private pendingTpr = false;
   private pendingInit = false;
+  /** Of an instruction that reaches the virtual TPR through memory (passTpr). */
+  private tprLin = 0 as Lin;
+  private tprWritten = false;
   /** Vector of a start-up IPI, -1 for none. */
   private pendingSipi = -1;
   private mtfAt = NEVER;
@@ -189,11 +190,16 @@ export class VmxGuest implements NonRoot {
     } else this.timerAt = NEVER;
     if (this.tscOffset !== 0) addTsc(cpu, this.tscOffset);
     this.mtfAt = primary & PRIMARY.monitorTrapFlag ? cpu.cycles + 1 : NEVER;
-    if (this.virtualTpr !== undefined && !(this.secondary & SECONDARY.virtualizeApicAccesses)) this.checkThreshold();
+    // 26.7.7. Without an APIC-access page such an entry is refused instead (26.2.1.1).
+    if (this.virtualTpr !== undefined && this.secondary & SECONDARY.virtualizeApicAccesses) this.checkThreshold();
     this.settle();
   }
   /** A VM exit has saved the guest's state: what belongs to non-root operation alone is undone. */
   left(cpu: SystemCpu): void {
+    if (this.vmx.ept.tprPage >= 0) {
+      this.vmx.ept.tprPage = -1;
+      cpu.invlpg(this.tprLin);
+    }
     if (this.tscOffset !== 0) addTsc(cpu, -this.tscOffset);
     this.tscOffset = 0;
   }
@@ -354,7 +360,30 @@ export class VmxGuest implements NonRoot {
     return this.exit();
   }
 
+  /**
+   * An access to the TPR on the APIC-access page: the instruction is run again by itself, with the virtual-APIC page in its place. False
+   * where it is another access, or the TPR is not virtual.
+   */
+  private passTpr(cpu: SystemCpu): boolean {
+    const { ept } = this.vmx;
+    const isTpr = ept.fault === 'apicAccess' && ept.qualification === VTPR && !ept.isTable && !(ept.access & PF.fetch);
+    if (!isTpr || this.virtualTpr === undefined || cpu.delivering !== undefined || ept.tprPage >= 0 || ept.lin === undefined) return false;
+    ept.tprPage = this.vmcs.readLin(VMCS.VIRTUAL_APIC_PAGE_ADDR);
+    this.tprLin = ept.lin;
+    this.tprWritten = (ept.access & PF.write) !== 0;
+    this.deadline = cpu.cycles + 1;
+    return true;
+  }
+  /** The instruction is done: the page is the APIC's again, and of what was written only the low byte counts (29.4.3, 29.1.2). */
+  private endTpr(cpu: SystemCpu): void {
+    this.vmx.ept.tprPage = -1;
+    cpu.invlpg(this.tprLin);
+    if (this.tprWritten) this.writeTprRegister(this.readTprRegister() & 0xff);
+    this.settle();
+  }
+
   secondLevelFault(cpu: SystemCpu): void {
+    if (this.passTpr(cpu)) return;
     const { ept } = this.vmx;
     const c = this.begin(VMX_EXIT[SECOND_LEVEL_EXIT[ept.fault]].reason);
     c.qLo = ept.qualification;
@@ -373,6 +402,7 @@ export class VmxGuest implements NonRoot {
   // In the order of Table 6-2 with 25.2 and 25.5: TPR threshold, monitor trap flag, debug traps, preemption timer, NMI window, NMI,
   // interrupt window, interrupt.
   boundary(cpu: SystemCpu, requests: number): boolean {
+    if (this.vmx.ept.tprPage >= 0 && cpu.cycles >= this.deadline) this.endTpr(cpu);
     // The instruction that was under a shadow is done: an exit here is not its.
     if (!cpu.thread.interruptShadow) cpu.thread.shadowedRip = -1;
     if (this.quiet && requests === 0 && cpu.cycles < this.deadline) return false;

@@ -654,6 +654,44 @@ const EPT_CASES: readonly Case[] = [
     exit: 'APIC_ACCESS',
     is: { qualification: 0x10b0n },
   },
+  {
+    // mov eax, [TPR]; mov ebx, eax; mov dword [TPR], 1: below the threshold; other registers of the page still make exits
+    what: 'the TPR on the APIC-access page (no exit for it), then another register of the page',
+    code: [...LOAD(DATA + 0x80), 0x89, 0xc3, ...STORE(DATA + 0x80), ...LOAD(DATA + 0x80), ...LOAD(DATA + 0x20)],
+    setup: both(secondary(SECONDARY.virtualizeApicAccesses), primary(PRIMARY.useTprShadow), (t) => {
+      t.vmcs.writeLin(VMCS.APIC_ACCESS_ADDR, AT.apicPage);
+      t.vmcs.writeLin(VMCS.VIRTUAL_APIC_PAGE_ADDR, AT.virtualApic);
+      t.machine.ram.write8((AT.virtualApic + 0x80) as Maddr, 0x50);
+      t.setEpt(DATA, AT.apicPage | 0x37);
+    }),
+    exit: 'APIC_ACCESS',
+    is: { qualification: 0x20n, rip: G.code + 27 },
+    after: (t) => expect([reg(t, RAX), reg(t, RBX)]).toEqual([1n, 0x50n]),
+  },
+  {
+    what: 'a TPR below its threshold, written through the APIC-access page',
+    code: [...STORE(DATA + 0x80), NOP],
+    setup: both(secondary(SECONDARY.virtualizeApicAccesses), primary(PRIMARY.useTprShadow), (t) => {
+      t.vmcs.writeLin(VMCS.APIC_ACCESS_ADDR, AT.apicPage);
+      t.vmcs.writeLin(VMCS.VIRTUAL_APIC_PAGE_ADDR, AT.virtualApic);
+      t.vmcs.write32(VMCS.TPR_THRESHOLD, 2);
+      t.machine.ram.write8((AT.virtualApic + 0x80) as Maddr, 0x50);
+      t.setEpt(DATA, AT.apicPage | 0x37);
+    }),
+    exit: 'TPR_BELOW_THRESHOLD',
+    is: { rip: G.code + 11 },
+  },
+  {
+    what: 'a TPR that is below its threshold when the guest is entered',
+    code: [NOP],
+    setup: both(secondary(SECONDARY.virtualizeApicAccesses), primary(PRIMARY.useTprShadow), (t) => {
+      t.vmcs.writeLin(VMCS.APIC_ACCESS_ADDR, AT.apicPage);
+      t.vmcs.writeLin(VMCS.VIRTUAL_APIC_PAGE_ADDR, AT.virtualApic);
+      t.vmcs.write32(VMCS.TPR_THRESHOLD, 2);
+    }),
+    exit: 'TPR_BELOW_THRESHOLD',
+    is: { rip: G.code },
+  },
 ];
 
 const TABLES = { ALWAYS, BY_CONTROL, CONTROL_REGISTERS, IO_AND_MSRS, EVENTS, EPT_CASES };
