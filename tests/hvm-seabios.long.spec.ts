@@ -1,7 +1,7 @@
 // Debian's SeaBIOS in an HVM domain, with nothing but ioreqs between it and dom0's device model: it finds its tables and its disk, and starts a
 // boot sector, which writes to the screen through the BIOS and to COM1 directly.
 import { existsSync, readFileSync } from 'node:fs';
-import { type Domid, domid } from '@ringworld/abi';
+import { XEN_DOMCTL_unpausedomain } from '@ringworld/abi';
 import { describe, expect, it } from 'vitest';
 import { DomainConsole } from '../dom0/consoled/index.ts';
 import { startDeviceModel } from '../dom0/devicemodel/index.ts';
@@ -10,16 +10,10 @@ import { latencyModel } from '../dom0/storage/latency.ts';
 import { RawStore } from '../dom0/storage/raw-store.ts';
 import { MemoryFile } from '../dom0/storage/testing.ts';
 import { Network } from '../dom0/switch/network.ts';
-import { realModeRegisters } from '../dom0/toolstack/hvm-devices.ts';
-import { loadFirmware } from '../dom0/toolstack/hvm-loader.ts';
+import { buildHvmDomain, installFirmware, ramBytes } from '../dom0/toolstack/hvm-builder.ts';
 import { createPlatform, hvmAcpi } from '../dom0/xl/device-model-parts.ts';
-import { createDomain, createVcpu } from '../hypervisor/core/domain-create.ts';
-import { unpauseDomain } from '../hypervisor/core/domain-shutdown.ts';
-import type { Gfn } from '../hypervisor/core/ids.ts';
-import { P2M_TYPES } from '../hypervisor/core/p2m.ts';
 import { stateOf } from '../hypervisor/hvm/domain.ts';
 import { IoreqPort } from '../hypervisor/hvm/ioreq-port.ts';
-import { HVM_EMULATION } from '../hypervisor/hvm/platform/index.ts';
 import { createDom0, createHypervisor, createMachine } from '../hypervisor/index.ts';
 
 const MIB = 2 ** 20;
@@ -51,36 +45,24 @@ function bootSector(): Uint8Array {
 function build(profile: string, isHap: boolean) {
   const hv = createHypervisor({ machine: createMachine({ ramBytes: 160 * MIB, cpus: 1, profile, engine: 'jit' }) });
   const dom0 = new Dom0(createDom0(hv, { pages: DOM0_PAGES }).port, DOM0_PAGES);
-  const domain = createDomain(hv, { id: 1 as Domid, hvm: { isHap, emulationFlags: HVM_EMULATION }, maxVcpus: 1 })!;
-  if (hv.hvm.domainCreated(hv, domain) !== 0) throw new Error('domainCreated');
-  for (let gfn = 0; gfn < RAM / 4096; gfn++) {
-    // The VGA's window is no memory.
-    if (gfn >= 0xa0 && gfn < 0xc0) continue;
-    const mfn = hv.frames.alloc(0);
-    if (hv.frames.assign(domain, mfn) !== 0) throw new Error('no memory');
-    domain.p2m.set(gfn as Gfn, mfn, P2M_TYPES.ram_rw);
-    hv.frames.m2p.set(mfn, gfn, 0);
-  }
-  if (createVcpu(hv, domain, 0) !== 0) throw new Error('createVcpu');
-  const { io, platform } = stateOf(domain);
-  io.deviceModel ??= new IoreqPort(hv, domain);
-  // HVM_PARAM_ACPI_IOPORTS_LOCATION: where the tables say.
-  platform.pm?.moveTo(1);
-  return { hv, dom0, domain };
+  const limits = { memoryMiB: RAM / MIB, vcpus: 1, uuid: new Uint8Array(16) };
+  const built = buildHvmDomain(dom0.privcmd, { ...limits, hap: isHap, outOfSync: true, hpet: true });
+  const domain = hv.domain(built.domid)!;
+  stateOf(domain).io.deviceModel ??= new IoreqPort(hv, domain);
+  return { hv, dom0, domain, built };
 }
 
 function powerOn(profile: string, isHap: boolean) {
-  const { hv, dom0, domain } = build(profile, isHap);
+  const { hv, dom0, domain, built } = build(profile, isHap);
   const disk = new Uint8Array(MIB);
   disk.set(bootSector());
   const consoles: DomainConsole[] = [];
   const model = startDeviceModel(
     dom0,
-    domid(1),
+    built.domid,
     {
       vcpus: 1,
-      ramBelow4G: RAM,
-      ramAbove4G: 0,
+      ...ramBytes(built.ram),
       disks: [{ unit: 0, kind: 'disk', store: new RawStore(new MemoryFile(disk), latencyModel('ideal', 2048)!), isReadonly: false }],
       nics: [{ mac: Uint8Array.of(0, 0x16, 0x3e, 1, 2, 3), bridge: 'xenbr0', name: 'vif1.0-emu' }],
       boot: 'c',
@@ -103,17 +85,14 @@ function powerOn(profile: string, isHap: boolean) {
       },
     },
   );
-  const { entry } = loadFirmware(
-    { vcpus: 1, ramBelow4G: RAM, ramAbove4G: 0, uuid: new Uint8Array(16), xenVersion: '4.17', cpuSignature: 0x50654, cpuFeatures: 0x201 },
+  installFirmware(
+    dom0.privcmd,
+    built.domid,
+    { vcpus: 1, ...ramBytes(built.ram), uuid: new Uint8Array(16), xenVersion: '4.17', cpuSignature: 0x50654, cpuFeatures: 0x201 },
     { bios: new Uint8Array(readFileSync(BIOS)), acpi: hvmAcpi(1) },
-    (at, bytes) => model.memory.fill(at, bytes),
     model.pciAccess,
   );
-  const vcpu = domain.vcpus[0]!;
-  if (hv.hvm.loadCpu(hv, vcpu, realModeRegisters(entry)) !== 0) throw new Error('loadCpu');
-  vcpu.isInitialised = true;
-  vcpu.isDown = false;
-  unpauseDomain(hv, domain);
+  dom0.privcmd.domctl(XEN_DOMCTL_unpausedomain, built.domid);
   return { hv, domain, model, serial: () => new TextDecoder().decode(consoles[0]!.scrollback()) };
 }
 
