@@ -45,8 +45,21 @@ const BATCHES: Record<number, readonly [BatchOp, AnyCodec] | undefined> = {
   [GNTTABOP_cache_flush]: [cacheFlush, gnttab_cache_flush],
 };
 
+/** hvm_grant_table_op(): what an HVM guest may ask; "all other commands need auditing". */
+const HVM_COMMANDS = new Set<number>([
+  GNTTABOP_query_size,
+  GNTTABOP_setup_table,
+  GNTTABOP_set_version,
+  GNTTABOP_get_version,
+  GNTTABOP_copy,
+  GNTTABOP_map_grant_ref,
+  GNTTABOP_unmap_grant_ref,
+  GNTTABOP_swap_grant_ref,
+]);
+
 export const grant_table_op: HypercallHandler = (c) => {
   const cmd = c.argU32(0);
+  if (c.domain.isHvm && !HVM_COMMANDS.has(cmd)) return -XEN_ENOSYS;
   const uop = c.arg(1);
   const count = c.argU32(2);
   if (count >= 0x8000_0000 || (cmd & ~CMD_MASK) !== 0) return -XEN_EINVAL;

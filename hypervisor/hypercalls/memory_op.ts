@@ -57,6 +57,8 @@ export const memory_op: HypercallHandler = (c) => {
   const op = c.argU32(0) & CMD_MASK;
   const start = c.argU32(0) >>> MEMOP_EXTENT_SHIFT;
   const arg = c.arg(1);
+  // hvm_memory_op(): of the machine an HVM guest sees nothing.
+  if (c.domain.isHvm && (op === XENMEM_machine_memory_map || op === XENMEM_machphys_mapping)) return -XEN_ENOSYS;
   switch (op) {
     case XENMEM_increase_reservation:
     case XENMEM_decrease_reservation:

@@ -121,4 +121,5 @@ const OPS: Record<number, (c: HypercallContext, arg: number) => number> = {
 
 export const physdevOp = (c: HypercallContext, cmd: number, arg: number): number => OPS[cmd]?.(c, arg) ?? -XEN_ENOSYS;
 
-export const physdev_op: HypercallHandler = (c) => physdevOp(c, c.argU32(0), c.arg(1));
+/** hvm_physdev_op(): for HVM guests with PIRQs, which none has here. */
+export const physdev_op: HypercallHandler = (c) => (c.domain.isHvm ? -XEN_ENOSYS : physdevOp(c, c.argU32(0), c.arg(1)));
