@@ -2,6 +2,7 @@
 // the machine's table serves most, on the guest's own registers; here is what a guest may not see or what is virtual.
 
 import type { Hypervisor } from '../core/hypervisor.ts';
+import { isCounterMsr } from '../core/vpmu.ts';
 import { HYPERCALL_MSR } from '../core/xen-leaves.ts';
 import { STATE } from '../machine/state.ts';
 import { CR0, EFER } from '../machine/system/bits.ts';
@@ -25,6 +26,7 @@ const isHidden = (n: number): boolean => (n >= VMX_FIRST && n <= VMX_LAST) || (n
 export function readGuestMsr(h: HvmVcpu, cpu: SystemCpu, n: number): bigint | undefined {
   if (isApics(n)) return h.apic?.readMsr(n);
   if (isHidden(n)) return undefined;
+  if (isCounterMsr(cpu.profile.vendor, n)) return 0n;
   switch (n) {
     case HYPERCALL_MSR:
       return 0n;
@@ -42,6 +44,7 @@ export function writeGuestMsr(hv: Hypervisor, h: HvmVcpu, cpu: SystemCpu, n: num
   h.isDirty = true;
   if (isApics(n)) return h.apic?.writeMsr(n, v) ?? false;
   if (isHidden(n)) return false;
+  if (isCounterMsr(cpu.profile.vendor, n)) return true;
   switch (n) {
     case HYPERCALL_MSR:
       return placeHypercallPage(hv, h.vcpu, v);

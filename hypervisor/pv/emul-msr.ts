@@ -5,6 +5,7 @@ import { PGT_writable_page } from '../core/frame-types.ts';
 import type { Hypervisor } from '../core/hypervisor.ts';
 import type { Mfn } from '../core/ids.ts';
 import type { Vcpu } from '../core/vcpu.ts';
+import { isCounterMsr } from '../core/vpmu.ts';
 import { HYPERCALL_MSR } from '../core/xen-leaves.ts';
 import { isCanonical, type Lin } from '../machine/addresses.ts';
 import { FS, GS, RAX, RCX, RDX, STATE } from '../machine/state.ts';
@@ -40,22 +41,15 @@ const GUEST_MC_BANKS = 2;
 const guestMiscEnable = (v: bigint): bigint => (v & ~((1n << 7n) | (1n << 18n))) | (1n << 11n) | (1n << 12n) | (1n << 23n);
 
 /** Numbers of AMD's (APM Vol 2, appendix A). */
-const K7_EVNTSEL0 = 0xc001_0000;
 const K8_HWCR = 0xc001_0015;
-const FAM15H_EVNTSEL0 = 0xc001_0200;
 const K7_FID_VID_CTL = 0xc001_0041;
 const K8_PSTATE_LIMIT = 0xc001_0061;
 const AMD64_DE_CFG = 0xc001_1029;
 
-const isAmdCounter = (n: number): boolean =>
-  (n >= K7_EVNTSEL0 && n <= K7_EVNTSEL0 + 7) || (n >= FAM15H_EVNTSEL0 && n <= FAM15H_EVNTSEL0 + 11);
 /** FID_VID control and status, and the P-states: read as zero, writes are ignored. */
 const isAmdPowerMsr = (n: number): boolean =>
   n === K7_FID_VID_CTL || n === K7_FID_VID_CTL + 1 || (n >= K8_PSTATE_LIMIT && n <= K8_PSTATE_LIMIT + 10);
-const isIntelCounter = (n: number): boolean =>
-  (n >= 0xc1 && n <= 0xc8) || (n >= 0x186 && n <= 0x189) || (n >= 0x309 && n <= 0x30b) || (n >= 0x38d && n <= 0x390);
-/** The vPMU is off: counters read as zero and take any value. */
-const isPerformanceCounter = (vcpu: Vcpu, n: number): boolean => (isAmd(vcpu) ? isAmdCounter(n) : isIntelCounter(n));
+const isPerformanceCounter = (vcpu: Vcpu, n: number): boolean => isCounterMsr(profileOf(vcpu.cpu).vendor, n);
 const isAmd = (vcpu: Vcpu): boolean => profileOf(vcpu.cpu).vendor === 'AuthenticAMD';
 const isMcBank = (n: number): boolean => n >= IA32_MC0_CTL && n < IA32_MC0_CTL + 4 * GUEST_MC_BANKS;
 

@@ -334,6 +334,8 @@ export class EmulatedCpu extends Context implements SystemCpu {
 
   setNonRoot(guest: NonRoot | null): void {
     this.nonRoot = guest;
+    // An exit that was asked for from outside run() has been seen to by whoever enters again.
+    if (guest !== null && this.leaving === RunExit.vmexit) this.leaving = undefined;
     this.walker.second = guest?.second;
     const space = guest?.space ?? 0;
     let asids = this.spaces.get(space);
