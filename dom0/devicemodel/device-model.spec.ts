@@ -399,4 +399,9 @@ it('lets go of everything when it closes, whatever is under way', () => {
   t.model.close();
   t.xen.pass(1e9);
   expect([t.xen.isOn, t.xen.boundPorts, t.xen.mapped, t.network.bridge('xenbr0').ports.length]).toEqual([false, 0, 0, 0]);
+  // Once more, and what others still have of it, do no harm.
+  t.model.close();
+  t.consoles[0]!.type(Uint8Array.of(1));
+  t.model.platform.key('a', true);
+  t.xen.pass(1e9);
 });

@@ -67,9 +67,6 @@ const NAMES: Readonly<Record<number, string>> = {
   [XEN_DMOP_map_io_range_to_ioreq_server]: 'XEN_DMOP_map_io_range_to_ioreq_server',
   [XEN_DMOP_unmap_io_range_from_ioreq_server]: 'XEN_DMOP_unmap_io_range_from_ioreq_server',
   [XEN_DMOP_set_ioreq_server_state]: 'XEN_DMOP_set_ioreq_server_state',
-  [XEN_DMOP_destroy_ioreq_server]: 'XEN_DMOP_destroy_ioreq_server',
-  [XEN_DMOP_set_pci_intx_level]: 'XEN_DMOP_set_pci_intx_level',
-  [XEN_DMOP_set_isa_irq_level]: 'XEN_DMOP_set_isa_irq_level',
   [XEN_DMOP_set_pci_link_route]: 'XEN_DMOP_set_pci_link_route',
   [XEN_DMOP_remote_shutdown]: 'XEN_DMOP_remote_shutdown',
 };
@@ -111,8 +108,10 @@ export class DmOp {
   setIoreqServerState(id: number, isEnabled: boolean): void {
     this.with(XEN_DMOP_set_ioreq_server_state, xen_dm_op_set_ioreq_server_state, { id, enabled: isEnabled ? 1 : 0 });
   }
+  /** With its domain it is gone already: then this does nothing. */
   destroyIoreqServer(id: number): void {
-    this.with(XEN_DMOP_destroy_ioreq_server, xen_dm_op_destroy_ioreq_server, { id });
+    this.page.writeBytes(ARGUMENT, xen_dm_op_destroy_ioreq_server.encode(DOM0_ABI, { id }));
+    this.tell(XEN_DMOP_destroy_ioreq_server);
   }
 
   /** Both ends are inside. */
