@@ -288,7 +288,7 @@ export class VmxOps implements VirtOps {
       return;
     }
     const vectoring = vmcs.read32(VMCS.IDT_VECTORING_INFO);
-    if (vectoring & INTERRUPTION_VALID) h.event = again(vmcs, vectoring);
+    if (vectoring & INTERRUPTION_VALID) h.event = again(vmcs, vectoring, cpu);
     if (name === undefined) body.crash(hv, h, `unknown VM exit ${reason}`);
     else HANDLERS[name]({ hv, h, cpu, vmcs });
   }
@@ -302,11 +302,12 @@ const NMI_BLOCKED = 8;
 const HARDWARE_EXCEPTION = 3;
 
 /** An event whose delivery was under way when the exit came is injected again (vmx_idtv_reinject). */
-function again(vmcs: Vmcs, info: number): HvmEvent {
+function again(vmcs: Vmcs, info: number, cpu: SystemCpu): HvmEvent {
   const type = (info >>> 8) & 7;
   const insnLen = type >= 4 ? vmcs.read32(VMCS.VM_EXIT_INSTRUCTION_LEN) : 0;
   const errorCode = info & INTERRUPTION_HAS_ERROR ? vmcs.read32(VMCS.IDT_VECTORING_ERROR_CODE) : -1;
-  return { vector: info & 0xff, type, errorCode, insnLen, cr2: 0n };
+  // CR2 was set when it was injected first.
+  return { vector: info & 0xff, type, errorCode, insnLen, cr2: cpu.big(STATE.cr2) };
 }
 
 function must(result: VmResult, what: string): void {

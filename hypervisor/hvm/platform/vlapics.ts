@@ -56,6 +56,8 @@ export class Vlapics {
       eoi: wiring.eoi,
       acknowledgeExternal: wiring.acknowledgeExternal,
       isExternalRouted: () => wiring.isExternalRouted(apic.state.id),
+      // "Nothing to do if the VCPU is already reset": its kernel may have set its upcall vector already (vlapic_init_sipi_action).
+      isReset: () => !vcpu.isInitialised,
       init: () => hooks.onInit(vcpu),
       startup: (vector) => hooks.onStartup(vcpu, vector),
       wake: () => hv.kick(vcpu),
