@@ -19,9 +19,8 @@ afterAll(() => rmSync(dir, { recursive: true }));
 /** Codes that no row takes, and why. */
 const NOT_TAKEN: Readonly<Record<string, string>> = {
   SMI: 'the board sends none',
-  INIT: 'the signal comes from another processor',
+  INIT: 'the signal stays pending and would reset the host',
   FERR_FREEZE: 'FERR is for CR0.NE clear and IGNNE, which no board here drives',
-  MWAIT_ARMED: 'asks for a monitor that is armed',
   RDPRU: 'later than the processors here',
   EFER_WRITE_TRAP: 'later than the processors here',
   CR0_WRITE_TRAP: 'later than the processors here',

@@ -157,6 +157,10 @@ const instructions: readonly Case[] = [
     setup: [features('ecx1', 3)],
   }),
   insn('mwait', 'MWAIT', (a) => a.mwait(), { before: (a) => a.xor(eax, eax).xor(ecx, ecx), setup: [features('ecx1', 3)] }),
+  insn('mwait-armed', 'MWAIT_ARMED', (a) => a.mwait(), {
+    before: (a) => a.mov(eax, A).xor(ecx, ecx).xor(edx, edx).monitor().xor(eax, eax),
+    setup: [features('ecx1', 3)],
+  }),
   insn('xsetbv', 'XSETBV', (a) => a.xsetbv(), {
     before: (a) => a.mov(rax, cr4).bts(rax, 18).mov(cr4, rax).mov(eax, 3).xor(edx, edx).xor(ecx, ecx),
     setup: [features('ecx1', 26)],

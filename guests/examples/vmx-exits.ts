@@ -850,6 +850,17 @@ const asynchronous: readonly Case[] = [
     after: [call('unblock_nmi')],
   },
   {
+    name: 'init-signal',
+    manual: '26.2: an INIT of its own making; no qualification, and nothing is reset',
+    before: (a) => {
+      sendToSelf(0x4500)(a);
+      wait(a);
+    },
+    code: (a) => a.nop(),
+    exit: 'INIT',
+    rip: 'any',
+  },
+  {
     name: 'interrupt-window',
     manual: '26.2',
     code: (a) => a.nop(),
