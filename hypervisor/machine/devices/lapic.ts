@@ -53,6 +53,8 @@ export interface LapicWiring {
   acknowledgeExternal(): number;
   /** The 8259s, whose INT is LINT0's level, are let through to this one by an I/O APIC too (ExtINT in a redirection entry). */
   isExternalRouted?(): boolean;
+  /** INIT finds a core that is as after reset and leaves its APIC as it is too; never unless given. */
+  isReset?(): boolean;
   /** INIT and start-up IPIs, which are the core's. */
   init(): void;
   startup(vector: number): void;
@@ -220,7 +222,7 @@ export class Lapic implements LocalApic, MemoryDevice {
         this.update();
         return;
       case DELIVERY.init:
-        this.initReset();
+        if (this.wiring.isReset?.() !== true) this.initReset();
         this.wiring.init();
         return;
       case DELIVERY.startup:
