@@ -56,7 +56,7 @@ export function loadCpuState(h: HvmVcpu, s: HvmCpuState, ops: VirtOps, profile: 
   const cr4 = Number(s.cr4);
   const efer = Number(s.msr_efer);
   if (s.cr0 >> 32n || (cr0 & CR0.PG && !(cr0 & CR0.PE)) || (cr0 & CR0.NW && !(cr0 & CR0.CD))) return -XEN_EINVAL;
-  if (s.cr4 >> 32n || cr4 & ~guestCr4Bits(profile)) return -XEN_EINVAL;
+  if (s.cr4 >> 32n || cr4 & ~guestCr4Bits(profile, h.shadow === null)) return -XEN_EINVAL;
   if (efer & EFER.LMA && !(efer & EFER.LME && cr4 & CR4.PAE && cr0 & CR0.PG)) return -XEN_EINVAL;
   const { regs } = h.vcpu;
   GPRS.forEach((name, n) => {

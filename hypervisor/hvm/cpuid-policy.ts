@@ -14,12 +14,15 @@ const HIDDEN: ReadonlySet<string> = new Set(
 
 const policies = new Map<string, CpuProfile>();
 
+/** What shadow paging does not do (hvm_shadow's marks: H features of cpufeatureset.h). */
+const HAP_ONLY: ReadonlySet<string> = new Set(['pcid', 'invpcid', 'pku', 'pdpe1gb']);
+
 /** The profile as an HVM guest sees it. */
-export function hvmProfile(p: CpuProfile): CpuProfile {
-  const key = `${p.name}/${[...p.features].join()}`;
+export function hvmProfile(p: CpuProfile, isHap: boolean): CpuProfile {
+  const key = `${p.name}/${isHap}/${[...p.features].join()}`;
   const known = policies.get(key);
   if (known) return known;
-  const features = new Set([...p.features].filter((f) => !HIDDEN.has(f)));
+  const features = new Set([...p.features].filter((f) => !HIDDEN.has(f) && (isHap || !HAP_ONLY.has(f))));
   features.add('hypervisor');
   // The vlapic has both, whatever the machine has.
   if (p.features.has('apic')) features.add('x2apic');
@@ -29,13 +32,21 @@ export function hvmProfile(p: CpuProfile): CpuProfile {
 }
 
 /** hvm_cr4_guest_valid_bits(). */
-export const guestCr4Bits = (p: CpuProfile): number => cr4Allowed(hvmProfile(p)) & ~CR4.VMXE;
+export const guestCr4Bits = (p: CpuProfile, isHap: boolean): number => cr4Allowed(hvmProfile(p, isHap)) & ~CR4.VMXE;
 
 const NOTHING: CpuidRegisters = [0, 0, 0, 0];
 
 /** A leaf without what depends on the vCPU's state (guest_cpuid()). */
-export function policyLeaf(p: CpuProfile, leaf: number, subleaf: number, xcr0: number, cr4: number, apicId: number): CpuidRegisters {
-  const policy = hvmProfile(p);
+export function policyLeaf(
+  p: CpuProfile,
+  isHap: boolean,
+  leaf: number,
+  subleaf: number,
+  xcr0: number,
+  cr4: number,
+  apicId: number,
+): CpuidRegisters {
+  const policy = hvmProfile(p, isHap);
   const isExtended = leaf >= 0x8000_0000;
   if (isExtended ? leaf > policy.maxExtendedLeaf : leaf > policy.maxLeaf) return [...NOTHING];
   const r = cpuidOf(policy, leaf, subleaf, apicId, xcr0);

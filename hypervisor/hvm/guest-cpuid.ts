@@ -13,5 +13,5 @@ import type { HvmVcpu } from './vcpu.ts';
 
 export function guestCpuid(hv: Hypervisor, h: HvmVcpu, cpu: SystemCpu, leaf: number, subleaf: number): CpuidRegisters {
   if (isXenLeaf(leaf)) return xenLeaf(hv, h.vcpu, leaf - XEN_CPUID_FIRST_LEAF, subleaf, cpu.profile.mhz * 1000);
-  return policyLeaf(cpu.profile, leaf, subleaf, cpu.lo(STATE.xcr0), h.cr4, vcpuApicId(h.vcpu.id));
+  return policyLeaf(cpu.profile, h.shadow === null, leaf, subleaf, cpu.lo(STATE.xcr0), h.cr4, vcpuApicId(h.vcpu.id));
 }

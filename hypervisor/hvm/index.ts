@@ -18,6 +18,7 @@ import { emulatedOutside } from './emulate.ts';
 import { GuestIo, mmioFor, portsFor } from './guest-io.ts';
 import { fillHypercallPage } from './hypercall-page.ts';
 import { crash, flushGuest, tripleFault } from './intercepts.ts';
+import { IoreqPort } from './ioreq-port.ts';
 import { EPT_FORMAT, NestedTables, NPT_FORMAT } from './nested-tables.ts';
 import { createPlatform } from './platform/index.ts';
 import { Shadow } from './shadow.ts';
@@ -69,6 +70,7 @@ function domainCreated(hv: Hypervisor, domain: Domain): number {
   const state = new HvmDomainState(hv, domain, ops, tables);
   domain.hvm.platform = state;
   state.io = new GuestIo(state);
+  state.io.deviceModel = new IoreqPort(hv, domain);
   state.platform = createPlatform(hv, domain, {
     emulation: domain.hvm.emulationFlags,
     hooks: { onInit: (v) => init(hv, v), onStartup: (v, vector) => startup(hv, v, vector) },

@@ -114,7 +114,7 @@ export function tripleFault(hv: Hypervisor, h: HvmVcpu): void {
 
 export function xsetbv(h: HvmVcpu, cpu: SystemCpu): void {
   const v = cpu.regLo(RAX);
-  const { features } = hvmProfile(cpu.profile);
+  const { features } = hvmProfile(cpu.profile, h.shadow === null);
   if (cpu.regLo(RCX) !== 0 || cpu.regLo(RDX) !== 0 || v & ~xcr0Of(features) || !(v & XCR0_X87)) {
     gp0(h);
     return;
@@ -177,7 +177,7 @@ export function setCr0(hv: Hypervisor, h: HvmVcpu, cpu: SystemCpu, lo: number, h
 
 /** hvm_set_cr4(). */
 export function setCr4(hv: Hypervisor, h: HvmVcpu, cpu: SystemCpu, lo: number, hi: number): boolean {
-  if (hi !== 0 || lo & ~guestCr4Bits(cpu.profile)) return false;
+  if (hi !== 0 || lo & ~guestCr4Bits(cpu.profile, h.shadow === null)) return false;
   const changed = lo ^ h.cr4;
   if (isLong(cpu) && !(lo & CR4.PAE)) return false;
   if (changed & lo & CR4.PCIDE && (!isLong(cpu) || cr3Lo(h) & 0xfff)) return false;

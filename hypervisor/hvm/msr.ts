@@ -57,7 +57,7 @@ export function writeGuestMsr(hv: Hypervisor, h: HvmVcpu, cpu: SystemCpu, n: num
 
 /** hvm_set_efer(). */
 function writeEfer(h: HvmVcpu, cpu: SystemCpu, v: bigint): boolean {
-  const { features } = hvmProfile(cpu.profile);
+  const { features } = hvmProfile(cpu.profile, h.shadow === null);
   let allowed = EFER.LMA;
   if (features.has('syscall')) allowed |= EFER.SCE;
   if (features.has('lm')) allowed |= EFER.LME;

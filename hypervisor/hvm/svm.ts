@@ -17,7 +17,7 @@ import { REQUEST, type SystemCpu } from '../machine/system/ports.ts';
 import { stateOf } from './domain.ts';
 import * as body from './intercepts.ts';
 import type { HvmVcpu } from './vcpu.ts';
-import type { VirtOps } from './virt-ops.ts';
+import { needsReinjection, type VirtOps } from './virt-ops.ts';
 
 const states = new WeakMap<HvmVcpu, Vmcb>();
 const vmcbOf = (h: HvmVcpu): Vmcb => states.get(h)!;
@@ -211,7 +211,7 @@ export class SvmOps implements VirtOps {
       return;
     }
     const during = v.lo(VMCB.EXITINTINFO[0]);
-    if (during & EVENT.valid) h.event = again(v, during);
+    if (during & EVENT.valid && needsReinjection((during >>> EVENT.typeShift) & 7, during & 0xff)) h.event = again(v, during);
     if (known === undefined) {
       body.crash(hv, h, `unknown #VMEXIT 0x${code.toString(16)}`);
       return;

@@ -2,7 +2,6 @@
 
 import type { HvmEvent } from '../core/hvm-hooks.ts';
 import type { Hypervisor } from '../core/hypervisor.ts';
-import type { Vcpu } from '../core/vcpu.ts';
 import type { SystemCpu } from '../machine/system/ports.ts';
 import type { HvmVcpu } from './vcpu.ts';
 
@@ -40,4 +39,9 @@ export interface VirtOps {
 /** A hardware exception of the guest. */
 export const exception = (vector: number, errorCode = -1, cr2 = 0n): HvmEvent => ({ vector, type: 3, errorCode, insnLen: 0, cr2 });
 
-export const nameOf = (v: Vcpu): string => `d${v.domain.id}v${v.id}`;
+/**
+ * hvm_event_needs_reinjection(): an event whose delivery an exit broke off is injected again, unless its instruction is to be run again:
+ * software interrupts and exceptions. INT3 and INTO are type 3 to SVM.
+ */
+export const needsReinjection = (type: number, vector: number): boolean =>
+  type === 0 || type === 2 || (type === 3 && vector !== 3 && vector !== 4);

@@ -27,7 +27,7 @@ import { INVEPT, INVVPID } from '../machine/vmx/vmx.ts';
 import { stateOf } from './domain.ts';
 import * as body from './intercepts.ts';
 import type { HvmVcpu } from './vcpu.ts';
-import type { VirtOps } from './virt-ops.ts';
+import { needsReinjection, type VirtOps } from './virt-ops.ts';
 
 /** A VMCS, and the page that says which MSRs a guest may use by itself. */
 interface VmxVcpu {
@@ -288,7 +288,7 @@ export class VmxOps implements VirtOps {
       return;
     }
     const vectoring = vmcs.read32(VMCS.IDT_VECTORING_INFO);
-    if (vectoring & INTERRUPTION_VALID) h.event = again(vmcs, vectoring, cpu);
+    if (vectoring & INTERRUPTION_VALID && needsReinjection((vectoring >>> 8) & 7, vectoring & 0xff)) h.event = again(vmcs, vectoring, cpu);
     if (name === undefined) body.crash(hv, h, `unknown VM exit ${reason}`);
     else HANDLERS[name]({ hv, h, cpu, vmcs });
   }
@@ -304,10 +304,9 @@ const HARDWARE_EXCEPTION = 3;
 /** An event whose delivery was under way when the exit came is injected again (vmx_idtv_reinject). */
 function again(vmcs: Vmcs, info: number, cpu: SystemCpu): HvmEvent {
   const type = (info >>> 8) & 7;
-  const insnLen = type >= 4 ? vmcs.read32(VMCS.VM_EXIT_INSTRUCTION_LEN) : 0;
   const errorCode = info & INTERRUPTION_HAS_ERROR ? vmcs.read32(VMCS.IDT_VECTORING_ERROR_CODE) : -1;
   // CR2 was set when it was injected first.
-  return { vector: info & 0xff, type, errorCode, insnLen, cr2: cpu.big(STATE.cr2) };
+  return { vector: info & 0xff, type, errorCode, insnLen: 0, cr2: cpu.big(STATE.cr2) };
 }
 
 function must(result: VmResult, what: string): void {
