@@ -59,8 +59,8 @@ describe.skipIf(!haveApt())('a stock kernel as PVH domain (skipped where the hos
 
   it('takes the same virtual cycles twice, and by either engine', async () => {
     const cycles = async (...options: string[]): Promise<unknown> => {
-      const ran = await boot({ cpu_profile: 'zen' }, '--json', ...options);
-      const report = JSON.parse(ran.stderr.slice(ran.stderr.indexOf('{'))) as { virtualCycles: number; exitReason: string };
+      const ran = await boot({ cpu_profile: 'zen' }, '-q', '--json', ...options);
+      const report = JSON.parse(ran.stdout) as { virtualCycles: number; exitReason: string };
       expect(report.exitReason).toBe('poweroff');
       return report.virtualCycles;
     };
@@ -71,7 +71,7 @@ describe.skipIf(!haveApt())('a stock kernel as PVH domain (skipped where the hos
 
   it('is refused in words where the processor cannot', async () => {
     const ran = await boot({ cpu_profile: 'p4-672', hap: 1 });
-    expect(ran.code).not.toBe(0);
-    expect(ran.stderr).toMatch(/hap|nested|EPT/i);
+    expect(ran.code).toBe(1);
+    expect(ran.stderr).toContain('the processor does not have the hardware virtualization asked for');
   });
 });
