@@ -1,6 +1,7 @@
 // Debian's SeaBIOS in an HVM domain, with nothing but ioreqs between it and dom0's device model: it finds its tables and its disk, and starts a
 // boot sector, which writes to the screen through the BIOS and to COM1 directly.
-import { existsSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { XEN_DOMCTL_unpausedomain } from '@ringworld/abi';
 import { describe, expect, it } from 'vitest';
 import { DomainConsole } from '../dom0/consoled/index.ts';
@@ -12,15 +13,14 @@ import { MemoryFile } from '../dom0/storage/testing.ts';
 import { Network } from '../dom0/switch/network.ts';
 import { buildHvmDomain, installFirmware, ramBytes } from '../dom0/toolstack/hvm-builder.ts';
 import { createPlatform, hvmAcpi } from '../dom0/xl/device-model-parts.ts';
-import { stateOf } from '../hypervisor/hvm/domain.ts';
-import { IoreqPort } from '../hypervisor/hvm/ioreq-port.ts';
 import { createDom0, createHypervisor, createMachine } from '../hypervisor/index.ts';
+import { debianPackage, haveApt } from './support/debian-kernel.ts';
 
 const MIB = 2 ** 20;
 const RAM = 64 * MIB;
 const DOM0_PAGES = 2048;
-const BIOS = '/usr/share/seabios/bios-256k.bin';
-const VIDEO_BIOS = '/usr/share/seabios/vgabios-stdvga.bin';
+/** A file of Debian's `seabios`. */
+const firmware = (name: string): Uint8Array => new Uint8Array(readFileSync(join(debianPackage('seabios'), 'usr/share/seabios', name)));
 const TEXT = 'Hello from sector 0\n';
 
 /** Prints the text behind it through INT 10h and to COM1, and sleeps. */
@@ -48,7 +48,6 @@ function build(profile: string, isHap: boolean) {
   const limits = { memoryMiB: RAM / MIB, vcpus: 1, uuid: new Uint8Array(16) };
   const built = buildHvmDomain(dom0.privcmd, { ...limits, hap: isHap, outOfSync: true, hpet: true });
   const domain = hv.domain(built.domid)!;
-  stateOf(domain).io.deviceModel ??= new IoreqPort(hv, domain);
   return { hv, dom0, domain, built };
 }
 
@@ -69,7 +68,7 @@ function powerOn(profile: string, isHap: boolean) {
       hasSerial: true,
       serialSink: null,
       hasPlatformPci: true,
-      videoBios: new Uint8Array(readFileSync(VIDEO_BIOS)),
+      videoBios: firmware('vgabios-stdvga.bin'),
       epoch: 1_767_225_600,
       log: () => {},
     },
@@ -89,14 +88,14 @@ function powerOn(profile: string, isHap: boolean) {
     dom0.privcmd,
     built.domid,
     { vcpus: 1, ...ramBytes(built.ram), uuid: new Uint8Array(16), xenVersion: '4.17', cpuSignature: 0x50654, cpuFeatures: 0x201 },
-    { bios: new Uint8Array(readFileSync(BIOS)), acpi: hvmAcpi(1) },
+    { bios: firmware('bios-256k.bin'), acpi: hvmAcpi(1) },
     model.pciAccess,
   );
   dom0.privcmd.domctl(XEN_DOMCTL_unpausedomain, built.domid);
   return { hv, domain, model, serial: () => new TextDecoder().decode(consoles[0]!.scrollback()) };
 }
 
-describe.skipIf(!existsSync(BIOS) || !existsSync(VIDEO_BIOS))('SeaBIOS', () => {
+describe.skipIf(!haveApt())('SeaBIOS (skipped where the host has no apt)', () => {
   // VT-x without EPT cannot run real mode by itself: those are for the hypervisor's emulation of it.
   it.each([
     ['VT-x with EPT', 'skylake-sp', true],
