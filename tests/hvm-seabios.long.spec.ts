@@ -1,9 +1,10 @@
 // Debian's SeaBIOS in an HVM domain, with nothing but ioreqs between it and dom0's device model: it finds its tables and its disk, and starts a
 // boot sector, which writes to the screen through the BIOS and to COM1 directly.
-import { readFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { XEN_DOMCTL_unpausedomain } from '@ringworld/abi';
-import { describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, it } from 'vitest';
 import { DomainConsole } from '../dom0/consoled/index.ts';
 import { startDeviceModel } from '../dom0/devicemodel/index.ts';
 import { Dom0 } from '../dom0/kernel/dom0.ts';
@@ -15,6 +16,7 @@ import { buildHvmDomain, installFirmware, ramBytes } from '../dom0/toolstack/hvm
 import { createPlatform, hvmAcpi } from '../dom0/xl/device-model-parts.ts';
 import { createDom0, createHypervisor, createMachine } from '../hypervisor/index.ts';
 import { debianPackage, haveApt } from './support/debian-kernel.ts';
+import { ringworld } from './support/ringworld.ts';
 
 const MIB = 2 ** 20;
 const RAM = 64 * MIB;
@@ -126,5 +128,36 @@ describe.skipIf(!haveApt())('SeaBIOS (skipped where the host has no apt)', () =>
       'ioport 0xb008',
     ])
       expect(log).toContain(said);
+  });
+
+  describe('by the command', () => {
+    const scratch = mkdtempSync(join(tmpdir(), 'ringworld-hvm-'));
+    afterAll(() => rmSync(scratch, { recursive: true, force: true }));
+    const config = (...more: string[]): string => {
+      const disk = new Uint8Array(MIB);
+      disk.set(bootSector());
+      writeFileSync(join(scratch, 'boot.img'), disk);
+      const file = join(scratch, 'hvm.cfg');
+      const lines = [
+        ...['name = "h"', 'type = "hvm"', 'memory = 64', 'serial = "pty"', `disk = [ "${join(scratch, 'boot.img')},raw,hda,rw" ]`],
+        `firmware = "${join(debianPackage('seabios'), 'usr/share/seabios/bios-256k.bin')}"`,
+        ...more,
+      ];
+      writeFileSync(file, lines.map((l) => `${l}\n`).join(''));
+      return file;
+    };
+
+    it('COM1 is what is seen; the last CPU that halts switches off', async () => {
+      const ran = await ringworld(['create', '-F', '--timeout', '600', config()]);
+      expect([ran.stdout, ran.code]).toEqual([TEXT, 0]);
+    });
+    it.each([
+      ['firmware = "/nowhere/bios.bin"', 'firmware: /nowhere/bios.bin cannot be read'],
+      ['kernel = "/etc/hostname"', 'kernel= of a domain of type "hvm" is not supported yet'],
+    ])('%s is refused', async (line, why) => {
+      const ran = await ringworld(['create', '-F', config(line)]);
+      expect(ran.stderr).toContain(why);
+      expect(ran.code).toBe(1);
+    });
   });
 });

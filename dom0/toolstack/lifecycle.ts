@@ -39,6 +39,8 @@ import { devicesOf } from './device-config.ts';
 import { buildPvDomain, type DomainLimits, type NamedBytes } from './domain-builder.ts';
 import { dumpCore } from './dump-core.ts';
 import { DomainBuildError } from './errors.ts';
+import { type BuiltHvmDomain, buildHvmDomain } from './hvm-builder.ts';
+import { hasSerialPort } from './hvm-devices.ts';
 import { removeDomainNodes, writeDom0Nodes, writeDomainNodes } from './lifecycle-store.ts';
 import type { StreamReader } from './migration-stream.ts';
 import { withReturnCode } from './pv-context.ts';
@@ -46,6 +48,7 @@ import { buildPvhDomain } from './pvh-builder.ts';
 import { type RestoredDomain, restorePvDomain } from './restore-pv.ts';
 import { readVcpuContext, savePvDomain } from './save-pv.ts';
 import { type ActionOnShutdown, type DomainConfig, formatUuid } from './xlcfg.ts';
+import type { HvmConfig } from './xlcfg-hvm.ts';
 
 export type ShutdownReason = 'poweroff' | 'reboot' | 'suspend' | 'crash' | 'watchdog' | 'soft-reset';
 
@@ -64,10 +67,21 @@ export interface DomainFiles {
   readonly ramdisk: NamedBytes | null;
 }
 
+/** The device model of a domain of type "hvm", and its serial console, if it has one. */
+export interface HvmParts {
+  readonly serial: DomainConsole | null;
+  close(): void;
+}
+/** What domains of type "hvm" need of the host. */
+export interface HvmServices {
+  /** For a domain whose XenStore nodes are written. Throws DomainBuildError and StoreError. */
+  start(config: DomainConfig & { readonly hvm: HvmConfig }, built: BuiltHvmDomain, serialSink: ConsoleSink | null): HvmParts;
+}
+
 export interface LiveDomain {
   readonly domid: Domid;
   config: DomainConfig;
-  readonly console: DomainConsole;
+  console: DomainConsole;
   /** Null while it runs. */
   shutdown: { readonly code: number; readonly reason: ShutdownReason } | null;
 }
@@ -79,6 +93,9 @@ export class Toolstack {
   readonly xs: XsClient;
   readonly consoled: Consoled;
   readonly domains = new Map<Domid, LiveDomain>();
+  /** Null where no domain of type "hvm" can be made. */
+  hvm: HvmServices | null = null;
+  private readonly hvmParts = new Map<Domid, HvmParts>();
   /** Called when a domain has shut down; it is still there until it is destroyed. Not to be destroyed from within the call. */
   onShutdown: (domain: LiveDomain) => void = () => {};
   private readonly decompressors: Decompressors;
@@ -96,7 +113,28 @@ export class Toolstack {
 
   /** Builds a domain that is paused. Without a sink its console is seen by whoever subscribes. Throws DomainBuildError. */
   create(config: DomainConfig, files: DomainFiles, sink: ConsoleSink | null): LiveDomain {
-    return this.settle(config, this.build(config, files), sink);
+    return config.type === 'hvm' ? this.createHvm(config, sink) : this.settle(config, this.build(config, files), sink);
+  }
+
+  /** The console of one with a serial port is that (as `xl console` has it), and the PV one is seen by whoever subscribes. */
+  private createHvm(config: DomainConfig, sink: ConsoleSink | null): LiveDomain {
+    const { hvm } = config;
+    if (this.hvm === null || hvm === null)
+      throw new DomainBuildError(config.name, 'this machine has no device model for domains of type "hvm"');
+    if (config.kernel !== '')
+      throw new DomainBuildError(config.name, 'kernel= of a domain of type "hvm" is not supported yet: boot it from a disk');
+    const built = buildHvmDomain(this.privcmd, { ...limitsOf(config), ...hvm });
+    const isSerial = hasSerialPort(hvm.serial);
+    const domain = this.settle(config, built, isSerial ? null : sink);
+    try {
+      const parts = this.hvm.start({ ...config, hvm }, built, isSerial ? sink : null);
+      this.hvmParts.set(domain.domid, parts);
+      if (parts.serial !== null) domain.console = parts.serial;
+    } catch (e) {
+      this.destroy(domain);
+      throw e;
+    }
+    return domain;
   }
 
   private build(config: DomainConfig, files: DomainFiles): RestoredDomain {
@@ -108,7 +146,6 @@ export class Toolstack {
     };
     const { hvm } = config;
     if (hvm === null) return buildPvDomain(this.privcmd, spec, this.decompressors);
-    if (config.type === 'hvm') throw new DomainBuildError(config.name, 'domains of type "hvm" are not supported yet ("pvh" and "pv" are)');
     return buildPvhDomain(this.privcmd, { ...spec, ...hvm, online: config.vcpus }, this.decompressors);
   }
 
@@ -164,6 +201,8 @@ export class Toolstack {
   /** Backends first, since they hold pages of the domain. */
   destroy(domain: LiveDomain): void {
     this.domains.delete(domain.domid);
+    this.hvmParts.get(domain.domid)?.close();
+    this.hvmParts.delete(domain.domid);
     this.dom0.backends.removeDomain(domain.domid);
     this.consoled.disconnect(domain.domid);
     this.xenstored.release(domain.domid);

@@ -5,7 +5,8 @@ import { Network } from '../switch/network.ts';
 import { gzipNode } from '../toolstack/decompress/gzip-node.ts';
 import { decompressorsWith } from '../toolstack/decompress/index.ts';
 import { Toolstack } from '../toolstack/lifecycle.ts';
-import { type BackendServices, type Backends, startBackends } from './backends.ts';
+import { type BackendServices, type Backends, noStorage, startBackends } from './backends.ts';
+import { hvmServices } from './hvm-domains.ts';
 import { backgroundCompiler } from './node-jit.ts';
 import { UserError } from './user-error.ts';
 
@@ -55,6 +56,15 @@ export function switchOn(options: SwitchOnOptions): Host {
   const network = new Network(dom0.timers, dom0.observer);
   const backends = startBackends(dom0, network, options.services ?? {});
   const toolstack = new Toolstack(dom0, decompressorsWith(gzipNode));
+  toolstack.hvm = hvmServices({
+    machine,
+    dom0,
+    network,
+    consoled: toolstack.consoled,
+    openStore: options.services?.openStore ?? noStorage,
+    epoch: hv.wallclock.sec,
+    log: (line) => hv.console.xen(line),
+  });
   return { hv, machine, toolstack, network, ...backends };
 }
 

@@ -19,3 +19,4 @@ export {
 export { createMachine, Machine, type MachineOptions } from './machine.ts';
 export { Ram } from './mmu/ram.ts';
 export * from './state.ts';
+export { cpuidOf } from './system/cpuid.ts';
