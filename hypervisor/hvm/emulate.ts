@@ -2,14 +2,18 @@
 // memory operand, code that VT-x of 2005 cannot run. The CPU of this machine is an interpreter already, so that is what carries it out:
 // in a mode of its own in which nothing is intercepted, guest-physical addresses go through the p2m, and what is no RAM comes here.
 
-import { type Gfn, INVALID_MFN } from '../core/ids.ts';
+import { type Gfn, INVALID_MFN, type Mfn } from '../core/ids.ts';
 import type { P2m } from '../core/p2m.ts';
 import type { Lin } from '../machine/addresses.ts';
 import { PF, RunExit } from '../machine/cpu-api.ts';
+import type { Decoded } from '../machine/isa/decoded.ts';
 import type { Outside } from '../machine/mmu/physical.ts';
-import { STATE } from '../machine/state.ts';
+import { EFLAGS, RCX, RDI, RSI, STATE } from '../machine/state.ts';
+import { next } from '../machine/system/mode.ts';
+import { mask, setGpr } from '../machine/system/operands.ts';
 import type { SystemCpu } from '../machine/system/ports.ts';
 import type { NonRoot, SecondLevel } from '../machine/virt/non-root.ts';
+import { stateOf } from './domain.ts';
 import type { Shadow } from './shadow.ts';
 import type { HvmVcpu } from './vcpu.ts';
 
@@ -54,13 +58,35 @@ class Emulation implements NonRoot {
   readonly takesInterrupts = false;
   readonly deadline = Number.POSITIVE_INFINITY;
   isShutdown = false;
+  private readonly h: HvmVcpu;
   constructor(h: HvmVcpu, space: number) {
+    this.h = h;
     this.second = new EmulatedMemory(h.vcpu.domain.p2m);
     this.virtualTpr = { get: () => h.apic?.getCr8() ?? 0, set: (_cpu, v) => h.apic?.setCr8(v) };
     this.space = space;
   }
   instruction = () => false;
-  io = () => false;
+  /** Repeated string I/O with a device model: what is left of the page at once. */
+  io(cpu: SystemCpu, d: Decoded, port: number, size: number, isIn: boolean, lin: Lin | undefined): boolean {
+    if (!d.rep || lin === undefined || cpu.u32(STATE.eflags) & EFLAGS.DF) return false;
+    const { h } = this;
+    const room = Math.floor((4096 - (((lin % 4096) + 4096) % 4096)) / size);
+    const left = d.addrSize === 2 ? cpu.regLo(RCX) & 0xffff : cpu.regLo(RCX) >>> 0;
+    const count = Math.min(left, room);
+    // A fault, or memory that is a device's, is for the way of one element.
+    const host = count > 1 ? cpu.probe(lin, size, isIn) : 0;
+    if (host < cpu.ram.base) return false;
+    const { io, hv } = stateOf(h.vcpu.domain);
+    const at = host - cpu.ram.base;
+    const gfn = hv.frames.m2p.pfn((at >>> 12) as Mfn);
+    // A frame of somebody else's has a number of theirs.
+    if (gfn < 0 || h.vcpu.domain.p2m.mfn(gfn as Gfn) !== at >>> 12 || !io.portString(h, port, size, isIn, gfn * 4096 + (at & 0xfff), count))
+      return false;
+    const pointer = isIn ? RDI : RSI;
+    setGpr(cpu, RCX, d.addrSize, (cpu.reg(RCX) - BigInt(count)) & mask(d.addrSize));
+    setGpr(cpu, pointer, d.addrSize, (cpu.reg(pointer) + BigInt(count * size)) & mask(d.addrSize));
+    return left === count ? next(cpu, d) : true;
+  }
   exception = () => false;
   softInterrupt = () => false;
   taskSwitch = () => false;

@@ -120,6 +120,10 @@ export class Platform {
   portIo(_vcpu: Vcpu, port: number, size: number, isIn: boolean, value: number): number | undefined {
     return this.bus.io(port, size, isIn, value);
   }
+  /** Whether the platform answers for a port. */
+  hasPort(port: number): boolean {
+    return this.bus.hasPort(port);
+  }
   /** Whether a guest-physical address is of a register here, as this vCPU sees memory. */
   isMmio(vcpu: Vcpu, gpa: number): boolean {
     return this.isVlapic(vcpu, gpa) || this.bus.find(gpa) >= 0;

@@ -42,6 +42,10 @@ export class PlatformBus implements Bus {
     if (at >= 0) this.memory.splice(at, 1);
   }
 
+  /** Whether a port is one of ours. */
+  hasPort(port: number): boolean {
+    return this.ports.has(port);
+  }
   /** An access that is only in part to ports of ours is the device model's, as in hvm_find_io_handler. */
   io(port: number, size: number, isIn: boolean, value: number): number | undefined {
     const p = this.ports.get(port);
