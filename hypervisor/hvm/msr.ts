@@ -18,6 +18,24 @@ const VMX_LAST = 0x4ff;
 const SVM_FIRST = 0xc001_0114;
 const SVM_LAST = 0xc001_0118;
 
+/**
+ * MSRs that live in the register block of the vCPU and mean nothing to the hypervisor: a guest uses them without an exit
+ * (vmx_clear_msr_intercept, svm_disable_intercept_for_msr).
+ */
+export const FREE_MSRS = [
+  MSR.IA32_SYSENTER_CS,
+  MSR.IA32_SYSENTER_ESP,
+  MSR.IA32_SYSENTER_EIP,
+  MSR.IA32_STAR,
+  MSR.IA32_LSTAR,
+  MSR.IA32_CSTAR,
+  MSR.IA32_FMASK,
+  MSR.IA32_FS_BASE,
+  MSR.IA32_GS_BASE,
+  MSR.IA32_KERNEL_GS_BASE,
+  MSR.IA32_TSC_AUX,
+] as const;
+
 const isApics = (n: number): boolean => n === MSR.IA32_APIC_BASE || n === MSR.IA32_TSC_DEADLINE || (n >= 0x800 && n <= 0x8ff);
 /** The extensions' own, which no guest sees. */
 const isHidden = (n: number): boolean => (n >= VMX_FIRST && n <= VMX_LAST) || (n >= SVM_FIRST && n <= SVM_LAST);

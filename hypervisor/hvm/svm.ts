@@ -12,30 +12,16 @@ import { EXIT, type ExitName, exitOf, FAMILY } from '../machine/svm/exits.ts';
 import { storeGuest, storeLoaded } from '../machine/svm/state-area.ts';
 import { EVENT, NP_ENABLE, TLB_CONTROL, V_INTR, VMCB, Vmcb } from '../machine/svm/vmcb.ts';
 import { EFER, EXC } from '../machine/system/bits.ts';
-import { MSR } from '../machine/system/msr.ts';
 import { REQUEST, type SystemCpu } from '../machine/system/ports.ts';
 import { stateOf } from './domain.ts';
 import * as body from './intercepts.ts';
+import { FREE_MSRS } from './msr.ts';
+import { Tags } from './tags.ts';
 import type { HvmVcpu } from './vcpu.ts';
 import { needsReinjection, type VirtOps } from './virt-ops.ts';
 
 const states = new WeakMap<HvmVcpu, Vmcb>();
 const vmcbOf = (h: HvmVcpu): Vmcb => states.get(h)!;
-
-/** MSRs that live in the register block of the vCPU and mean nothing to the hypervisor (svm_disable_intercept_for_msr). */
-const FREE_MSRS = [
-  MSR.IA32_SYSENTER_CS,
-  MSR.IA32_SYSENTER_ESP,
-  MSR.IA32_SYSENTER_EIP,
-  MSR.IA32_STAR,
-  MSR.IA32_LSTAR,
-  MSR.IA32_CSTAR,
-  MSR.IA32_FMASK,
-  MSR.IA32_FS_BASE,
-  MSR.IA32_GS_BASE,
-  MSR.IA32_KERNEL_GS_BASE,
-  MSR.IA32_TSC_AUX,
-];
 
 /** What exits (construct_vmcb): exit codes, which are bit numbers of the intercept vectors. */
 const INTERCEPTED: readonly ExitName[] = [
@@ -91,8 +77,6 @@ function mapsOf(hv: Hypervisor): Maps | null {
   return made;
 }
 
-let nextAsid = 1;
-
 export class SvmOps implements VirtOps {
   readonly name = 'svm';
   readonly cr0Fixed = 0;
@@ -100,17 +84,24 @@ export class SvmOps implements VirtOps {
   readonly hypercallOpcode = [0x0f, 0x01, 0xd9] as const;
   readonly hasHap: boolean;
   private readonly hasNrip: boolean;
+  private readonly asids: Tags;
 
   /** `cpu`: any of the machine's; all are alike. */
   constructor(cpu: SystemCpu) {
     this.hasHap = cpu.svm!.features.nestedPaging;
     this.hasNrip = cpu.svm!.features.nripSave;
+    this.asids = new Tags(cpu.svm!.features.asids - 1);
   }
 
   createVcpu(hv: Hypervisor, h: HvmVcpu): number {
     const m = mapsOf(hv);
     const control = hv.frames.allocXen();
-    if (m === null || control === INVALID_MFN) return -XEN_ENOMEM;
+    const asid = this.asids.take();
+    if (m === null || control === INVALID_MFN || asid < 0) {
+      if (control !== INVALID_MFN) hv.frames.freeXen(control);
+      if (asid > 0) this.asids.give(asid);
+      return -XEN_ENOMEM;
+    }
     h.control = control;
     const v = new Vmcb(hv.ram, mfnToMaddr(control));
     states.set(h, v);
@@ -129,7 +120,7 @@ export class SvmOps implements VirtOps {
     }
     v.setLin(VMCB.IOPM_BASE_PA[0], m.iopm * 4096);
     v.setLin(VMCB.MSRPM_BASE_PA[0], m.msrpm * 4096);
-    v.setU32(VMCB.GUEST_ASID[0], nextAsid++);
+    v.setU32(VMCB.GUEST_ASID[0], asid);
     v.setU32(VMCB.V_INTR[0], V_INTR.masking);
     if (tables !== null) {
       v.setHalves(VMCB.NESTED_CTL[0], NP_ENABLE, 0);
@@ -139,7 +130,10 @@ export class SvmOps implements VirtOps {
     return 0;
   }
   destroyVcpu(hv: Hypervisor, h: HvmVcpu): void {
-    if (!states.delete(h)) return;
+    const v = states.get(h);
+    if (v === undefined) return;
+    this.asids.give(v.u32(VMCB.GUEST_ASID[0]));
+    states.delete(h);
     hv.frames.freeXen(h.control);
     h.control = INVALID_MFN;
   }

@@ -7,7 +7,7 @@ import { INVALID_MFN, type Mfn, mfnToMaddr } from '../core/ids.ts';
 import type { Lin } from '../machine/addresses.ts';
 import { EFLAGS, RSP, STATE } from '../machine/state.ts';
 import { CR0, CR4, EXC } from '../machine/system/bits.ts';
-import { MSR, readMsr } from '../machine/system/msr.ts';
+import { readMsr } from '../machine/system/msr.ts';
 import { REQUEST, type SystemCpu } from '../machine/system/ports.ts';
 import { ENTRY, EXIT, PIN, PRIMARY, SECONDARY } from '../machine/vmx/controls.ts';
 import {
@@ -26,6 +26,8 @@ import { Vmcs } from '../machine/vmx/vmcs.ts';
 import { INVEPT, INVVPID } from '../machine/vmx/vmx.ts';
 import { stateOf } from './domain.ts';
 import * as body from './intercepts.ts';
+import { FREE_MSRS } from './msr.ts';
+import { Tags } from './tags.ts';
 import type { HvmVcpu } from './vcpu.ts';
 import { needsReinjection, type VirtOps } from './virt-ops.ts';
 
@@ -38,20 +40,6 @@ interface VmxVcpu {
 const states = new WeakMap<HvmVcpu, VmxVcpu>();
 const vmxOf = (h: HvmVcpu): VmxVcpu => states.get(h)!;
 
-/** MSRs that live in the register block of the vCPU and mean nothing to the hypervisor: no exit (vmx_clear_msr_intercept). */
-const FREE_MSRS = [
-  MSR.IA32_SYSENTER_CS,
-  MSR.IA32_SYSENTER_ESP,
-  MSR.IA32_SYSENTER_EIP,
-  MSR.IA32_STAR,
-  MSR.IA32_LSTAR,
-  MSR.IA32_CSTAR,
-  MSR.IA32_FMASK,
-  MSR.IA32_FS_BASE,
-  MSR.IA32_GS_BASE,
-  MSR.IA32_KERNEL_GS_BASE,
-  MSR.IA32_TSC_AUX,
-];
 /** Quarters of the bitmap: reads of low and high MSRs, writes of low and high ones (SDM Vol 3C, 24.6.9). */
 const HIGH_MSRS = 0xc000_0000;
 
@@ -80,8 +68,6 @@ const EPTP_FLAGS = 6 | (3 << 3);
 const HOST_SELECTORS = { cs: 0x08, data: 0x10, tr: 0x18 };
 const HOST_RIP = 0xffff_8000_0000_0000n;
 
-let nextVpid = 1;
-
 export class VmxOps implements VirtOps {
   readonly name = 'vmx';
   readonly cr0Fixed = CR0.NE;
@@ -90,6 +76,7 @@ export class VmxOps implements VirtOps {
   readonly hasHap: boolean;
   private readonly boot: SystemCpu;
   private readonly region: Mfn[] = [];
+  private readonly vpids = new Tags(0xffff);
 
   /** `cpu`: any of the machine's; all are alike. */
   constructor(cpu: SystemCpu) {
@@ -101,8 +88,11 @@ export class VmxOps implements VirtOps {
   createVcpu(hv: Hypervisor, h: HvmVcpu): number {
     const control = hv.frames.allocXen();
     const msrBitmap = hv.frames.allocXen();
-    if (control === INVALID_MFN || msrBitmap === INVALID_MFN) {
+    const vpid = this.vpids.take();
+    if (control === INVALID_MFN || msrBitmap === INVALID_MFN || vpid < 0) {
       if (control !== INVALID_MFN) hv.frames.freeXen(control);
+      if (msrBitmap !== INVALID_MFN) hv.frames.freeXen(msrBitmap);
+      if (vpid > 0) this.vpids.give(vpid);
       return -XEN_ENOMEM;
     }
     h.control = control;
@@ -115,7 +105,7 @@ export class VmxOps implements VirtOps {
       for (const at of [quarter, quarter + 2048]) bitmap[at + (bit >>> 3)]! &= ~(1 << (bit & 7));
     }
     hv.ram.writeBytes(mfnToMaddr(msrBitmap), bitmap);
-    const x = { vmcs, msrBitmap, vpid: nextVpid++ };
+    const x = { vmcs, msrBitmap, vpid };
     states.set(h, x);
     this.construct(h, x);
     return 0;
@@ -125,6 +115,7 @@ export class VmxOps implements VirtOps {
     if (x === undefined) return;
     hv.frames.freeXen(h.control);
     hv.frames.freeXen(x.msrBitmap);
+    this.vpids.give(x.vpid);
     states.delete(h);
     h.control = INVALID_MFN;
   }
