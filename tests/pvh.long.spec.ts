@@ -47,6 +47,7 @@ describe.skipIf(!haveApt())('a stock kernel as PVH domain (skipped where the hos
     ['SVM with nested paging', { cpu_profile: 'zen' }],
     ['SVM with nested paging, two vCPUs', { cpu_profile: 'zen', vcpus: 2 }],
     ['SVM with shadow paging', { cpu_profile: 'zen', hap: 0 }],
+    ['SVM of 2006', { cpu_profile: 'k8-revf', hap: 0 }],
   ])('%s', async (_, settings) => {
     const ran = await boot(settings);
     expect(ran.stderr).not.toMatch(/error/i);

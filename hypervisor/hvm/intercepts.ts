@@ -282,7 +282,11 @@ export function emulateControl(hv: Hypervisor, h: HvmVcpu, cpu: SystemCpu): void
   const before = cpu.lo(STATE.cr0);
   // The emulator works on the real CR0, which the guest's differs from by bits that it cannot set.
   emulate(hv, h, cpu);
-  if (h.shadow !== null) return;
+  if (h.shadow !== null) {
+    // CR3 may have been loaded with what it held: that is how a TLB is flushed.
+    flushGuest(h);
+    return;
+  }
   const after = cpu.lo(STATE.cr0);
   if (after !== before && !setCr0(hv, h, cpu, after, 0)) gp0(h);
 }
